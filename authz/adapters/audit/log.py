@@ -44,6 +44,8 @@ class AuditStatus:
         unencoded: lines that could not be encoded, since the start.
         waiting: lines that no sink has been given yet.
         sinks: the state of each sink.
+        checkpoint_at: when the last checkpoint was signed, in unix seconds; None without one.
+        is_witness_failing: whether a witness can't be reached; None without witnesses.
     """
 
     queued: int
@@ -54,6 +56,8 @@ class AuditStatus:
     unencoded: int = 0
     waiting: int = 0
     sinks: tuple[SinkStatus, ...] = ()
+    checkpoint_at: float | None = None
+    is_witness_failing: bool | None = None
 
 
 class AuditLog:

@@ -14,7 +14,9 @@ from authz.adapters.audit.sink_writer import (
 
 def writers_of(settings: AuditSettings) -> tuple[SinkWriter, ...]:
     """Return a writer for each of the log's places; none runs yet."""
-    return tuple(writer_of(settings, place, sink_of(place.path or "-")) for place in settings.places)
+    return tuple(
+        writer_of(settings, place, sink_of(place.path or "-")) for place in settings.places
+    )
 
 
 def writer_of(settings: AuditSettings, place: SinkSettings, sink: Sink) -> SinkWriter:
