@@ -51,12 +51,17 @@ class AuditLine(msgspec.Struct, frozen=True, gc=False):
 
     def encode(self) -> bytes:
         """Return the line's bytes, with its end."""
-        use = _LineEnd(
-            datetime.fromtimestamp(self.time_seconds, UTC),
-            self.request_id[:MAX_ID_CHARS],
-            self.trace_id,
-            self.decision_id,
-            _CACHE[self.is_hit],
-            int(self.seconds * 1e6),
-        )
-        return b"".join((self.decision, self.operation, b",", safe_json(_encode(use))[1:], b"\n"))
+        return b"".join((self.decision, self.operation, tail_of(self), b"}\n"))
+
+
+def tail_of(line: AuditLine) -> bytes:
+    """Encode the members that differ from request to request, without the end of the object."""
+    end = _LineEnd(
+        datetime.fromtimestamp(line.time_seconds, UTC),
+        line.request_id[:MAX_ID_CHARS],
+        line.trace_id,
+        line.decision_id,
+        _CACHE[line.is_hit],
+        int(line.seconds * 1e6),
+    )
+    return b"," + safe_json(_encode(end))[1:-1]

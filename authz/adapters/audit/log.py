@@ -4,14 +4,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from authz.adapters.audit.batch import Batch
+from authz.adapters.audit.book import Book, Encodes, LooseSheets, signed_line
+from authz.adapters.audit.chain import Chain, WorkerIdentity
 from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sink import Sink
-from authz.adapters.audit.sink_writer import FOLLOW_SECONDS, SinkStatus, SinkWriter
+from authz.adapters.audit.sink_writer import FOLLOW_SECONDS, SinkStatus
 from authz.adapters.audit.sinks import writer_of, writers_of
 
 BATCH_LINES: Final = 256  # while a batch is made, its lines count twice against the limit
@@ -21,13 +21,6 @@ _log: Final = logging.getLogger("authz.audit")
 
 class AuditError(RuntimeError):
     """Signals that the audit log can't be opened; the message says why."""
-
-
-class Encodes(Protocol):
-    """A line that can be written: an AuditLine, or text."""
-
-    def encode(self) -> bytes:
-        """Return the bytes, with the end of line. Called once, by the clerk's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +61,49 @@ class AuditLog:
         refuses_allows: whether allows must be refused now, since queued lines may never be written.
     """
 
-    def __init__(self, settings: AuditSettings, sink: Sink | None = None) -> None:
-        """Take the settings, and a sink to use in place of theirs; ``start`` opens it."""
+    def __init__(
+        self,
+        settings: AuditSettings,
+        sink: Sink | None = None,
+        identity: WorkerIdentity | None = None,
+    ) -> None:
+        """Take the settings, and a sink to use in place of theirs; ``start`` opens it.
+
+        ``identity`` says which process writes. Raises ChainKeyError.
+        """
         places = settings.places
         self._dropped = 0
-        self._unencoded = 0
+        self._told_dropped, self._looked_at = 0, time.time()
         self.must_record = any(place.when_full is WhenFull.DENY for place in places)
         self.refuses_allows = False
         self._queue = self._limit = settings.queue
         self._lines: deque[Encodes] = deque()
         self._moving = 0  # lines that are on their way to the sinks
+        self._wake = threading.Event()
+        self._stopping = False
+        self._wants_checkpoint = False
         # The queue of a log with one place is for both: what waits there has no room here.
         self._is_one_queue = not settings.sinks
         self._writers = (
-            writers_of(settings) if sink is None else (writer_of(settings, places[0], sink),)
+            writers_of(settings, self._want_checkpoint)
+            if sink is None
+            else (writer_of(settings, places[0], sink),)
         )
+        chain, self._chain = settings.chain, None
+        self._book: Book | LooseSheets = LooseSheets()
+        if chain is not None:
+            self._chain = Chain(settings, chain, identity or WorkerIdentity())
+            self._book = self._chain.book
         self._noting = threading.Lock()
         for writer in self._writers:
             writer.on_change = self._note
-        self._wake = threading.Event()
-        self._stopping = False
+            writer.tell_gap = None if self._chain is None else self._chain.book.gap
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
     def start(self) -> None:
         """Open the sinks and begin to write. Raises AuditError."""
+        if self._chain is not None:
+            self._open_chain(self._chain)
         for writer in self._writers:
             try:
                 writer.start()
@@ -99,6 +111,14 @@ class AuditLog:
                 told = f"can't write the audit log {writer.place}: {error.strerror}"
                 raise AuditError(told) from None
         self._thread.start()
+
+    def _open_chain(self, chain: Chain) -> None:
+        try:
+            first = chain.open()
+        except OSError as error:
+            raise AuditError(f"can't open the audit log: {error.strerror}") from None
+        for writer in self._writers:
+            writer.finish(first)
 
     def append(self, line: Encodes) -> bool:
         """Queue a line; return False if there is no room. Never waits."""
@@ -115,12 +135,13 @@ class AuditLog:
         return AuditStatus(
             queued=waiting + max(sink.queued for sink in sinks),
             dropped=self._dropped,
-            errors=self._unencoded + sum(sink.errors for sink in sinks),
+            errors=self._book.unencoded + sum(sink.errors for sink in sinks),
             is_failing=any(sink.is_failing for sink in sinks),
             refuses_allows=self.refuses_allows,
-            unencoded=self._unencoded,
+            unencoded=self._book.unencoded,
             waiting=waiting,
             sinks=sinks,
+            checkpoint_at=None if self._chain is None else self._chain.book.signed_at,
         )
 
     def reopen(self) -> None:
@@ -138,44 +159,72 @@ class AuditLog:
         for writer in self._writers:
             writer.stop()
         for writer in self._writers:
-            writer.join(end - time.monotonic())
+            writer.join(max(0.0, end - time.monotonic()))
+        if self._chain is not None:
+            self._chain.close()
+
+    def _want_checkpoint(self) -> None:
+        """Have the clerk sign a checkpoint, if a leaf has none; any thread may call."""
+        self._wants_checkpoint = True
+        self._wake.set()
 
     def _run(self) -> None:
         is_last = False
         while not is_last:
             self._wake.wait(FOLLOW_SECONDS)
-            is_last = self._stopping
+            is_last = self._stopping  # read before the wake is cleared, so that none is missed
             self._wake.clear()
             try:
-                self._hand_over()
-            except Exception:
+                self._turn(is_last=is_last)
+            except Exception:  # without this thread all later lines were lost
                 _log.exception("a fault in the audit log")
 
-    def _hand_over(self) -> None:
-        """Hand the lines that wait now to the sinks."""
+    def _turn(self, *, is_last: bool) -> None:
+        """Hand the lines that wait now to the sinks, and keep the book."""
         waiting = len(self._lines)
         while waiting > 0:
             count = min(waiting, BATCH_LINES)
             waiting -= count
             self._moving = count  # until they are taken they count twice, rather than not at all
             self._note()
-            self._put(Batch(tuple(self._encoded(count))))
+            batch = self._book.seal([self._lines.popleft() for _ in range(count)])
+            for writer in self._writers:
+                writer.put(batch)
             self._moving = 0
             self._note()
+            self._sign_if_due()
+        if self._chain is not None:
+            self._tell_dropped(self._chain)
+            self._sign_if_due()
+            if is_last:
+                self._finish(self._chain)
 
-    def _encoded(self, count: int) -> Sequence[bytes]:
-        encoded = []
-        for _ in range(count):
-            try:
-                encoded.append(self._lines.popleft().encode())
-            except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
-                self._unencoded += 1
-                _log.error("can't encode an audit record: %s", type(error).__name__)
-        return encoded
+    def _tell_dropped(self, chain: Chain) -> None:
+        """Say in the book how many records had no room since we last looked."""
+        dropped, now = self._dropped + chain.book.unencoded, time.time()
+        if dropped > self._told_dropped:
+            batch = chain.dropped(dropped - self._told_dropped, self._looked_at, now)
+            for writer in self._writers:
+                writer.put(batch)
+            self._told_dropped = dropped
+        self._looked_at = now
 
-    def _put(self, batch: Batch) -> None:
+    def _sign_if_due(self) -> None:
+        if self._chain is None:
+            return
+        book = self._chain.book
+        wanted, self._wants_checkpoint = self._wants_checkpoint, False
+        if book.is_due() or (wanted and book.uncovered):
+            signed = signed_line(book.sign())
+            for writer in self._writers:
+                writer.tell(signed)
+
+    def _finish(self, chain: Chain) -> None:
+        """Close the book."""
+        closed = chain.closed()
+        signed = signed_line(chain.book.sign())
         for writer in self._writers:
-            writer.put(batch)
+            writer.finish(closed, signed)
 
     def _note(self) -> None:
         """Note how many lines may wait, and whether allows must be refused; any thread may call."""

@@ -12,6 +12,7 @@ from typing import Final
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.settings import SinkSettings
 from authz.adapters.audit.sink import Sink
+from authz.core.tlog.merkle import CompactRange
 
 FOLLOW_SECONDS: Final = 0.2  # how often a sink is followed, and a file tried again
 LONGEST_PAUSE_SECONDS: Final = 30.0  # between two attempts to reach a receiver
@@ -76,6 +77,7 @@ class SinkWriter:
 
     Attributes:
         on_change: called after each change of what waits and of failing, by any thread.
+        tell_gap: makes the line that says which leaves the sink misses; None without a chain.
         name: the sink's name.
         place: what messages at the start call it.
     """
@@ -83,6 +85,7 @@ class SinkWriter:
     def __init__(self, place: SinkSettings, sink: Sink, limits: WriterLimits) -> None:
         """Take the sink of a place, which ``start`` opens."""
         self.on_change: Callable[[], None] = _nothing
+        self.tell_gap: Callable[[CompactRange, str], bytes] | None = None
         self.name = name = place.label
         self.place = place.path or name
         self.sink = sink
@@ -91,6 +94,7 @@ class SinkWriter:
         self._lines: deque[bytes] = deque()
         self._held = 0  # lines that the sink has taken and not yet written
         self._is_dropping = False
+        self._missing: CompactRange | None = None  # the leaves dropped since the last gap
         self._written = self._dropped = self._errors = 0
         self._is_failing = False
         self._pause = FOLLOW_SECONDS
@@ -124,12 +128,24 @@ class SinkWriter:
 
     def put(self, batch: Batch) -> None:
         """Take the lines for which there is room. Never waits; one thread calls it."""
-        room = self._room()
+        room, count = self._room(), len(batch.lines)
         if self._is_dropping and room > 0:
             self._resume()
-        if room < len(batch.lines):
+        if room < count:
             self._drop(batch, room)
-        self.add(batch.lines[:room] if room < len(batch.lines) else batch.lines)
+        self.add(batch.lines if room >= count else batch.lines[:room])
+
+    def tell(self, batch: Batch) -> None:
+        """Take lines that are no leaves: they need no room, and have no use after a loss."""
+        if not self._is_dropping:
+            self.add(batch.lines)
+
+    def finish(self, *batches: Batch) -> None:
+        """Take the last lines, and before them the gap, whether or not there is room."""
+        if self._is_dropping:
+            self._resume()
+        for batch in batches:
+            self.add(batch.lines)
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Take lines, whether or not there is room."""
@@ -154,9 +170,19 @@ class SinkWriter:
             _log.error("the audit sink %s has no room; records are missing there", self.name)
         self._is_dropping = True
         self._dropped += len(batch.lines) - room
+        if batch.first is None or batch.leaves is None:
+            return
+        if self._missing is None:
+            self._missing = CompactRange(batch.first + room)
+        for leaf in batch.leaves[room:]:
+            self._missing.append(leaf)
 
     def _resume(self) -> None:
+        """Take lines again, and first the line that says what is missing."""
         self._is_dropping = False
+        missing, self._missing = self._missing, None
+        if missing is not None and self.tell_gap is not None:
+            self.add((self.tell_gap(missing, self.name),))
 
     def status(self) -> SinkStatus:
         """Return the state of the sink."""

@@ -1,5 +1,10 @@
 """Makes the writer of each sink that the config names."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+from authz.adapters.audit.chained_file import ChainedFile
+from authz.adapters.audit.output import Output
 from authz.adapters.audit.settings import AuditSettings, SinkSettings, WhenFull
 from authz.adapters.audit.sink import Sink, sink_of
 from authz.adapters.audit.sink_writer import (
@@ -12,11 +17,25 @@ from authz.adapters.audit.sink_writer import (
 )
 
 
-def writers_of(settings: AuditSettings) -> tuple[SinkWriter, ...]:
-    """Return a writer for each of the log's places; none runs yet."""
+def writers_of(
+    settings: AuditSettings, want_checkpoint: Callable[[], None]
+) -> tuple[SinkWriter, ...]:
+    """Return a writer for each of the log's places; none runs yet.
+
+    ``want_checkpoint`` asks for a checkpoint of a chained log.
+    """
     return tuple(
-        writer_of(settings, place, sink_of(place.path or "-")) for place in settings.places
+        writer_of(settings, place, _sink_of(settings, place, want_checkpoint))
+        for place in settings.places
     )
+
+
+def _sink_of(
+    settings: AuditSettings, place: SinkSettings, want_checkpoint: Callable[[], None]
+) -> Sink:
+    if place.kind == "file" and settings.chain is not None:
+        return ChainedFile(Output(Path(str(place.path))), want_checkpoint)
+    return sink_of(str(place.path))
 
 
 def writer_of(settings: AuditSettings, place: SinkSettings, sink: Sink) -> SinkWriter:
