@@ -48,7 +48,10 @@ class LooseSheets:
 
     Attributes:
         unencoded: lines that could not be encoded, and are lost.
+        room: lines that may be sealed before a checkpoint is due.
     """
+
+    room: Final = 1 << 62
 
     def __init__(self) -> None:
         """Begin."""
@@ -104,6 +107,11 @@ class Book:
     def uncovered(self) -> int:
         """Return how many leaves no checkpoint covers yet."""
         return self._tree.end - self._covered
+
+    @property
+    def room(self) -> int:
+        """Return how many leaves may be added before a checkpoint is due; at least one."""
+        return max(1, self._records - self.uncovered)
 
     def seal(self, lines: Sequence[Encodes]) -> Batch:
         """Make leaves of lines."""

@@ -156,6 +156,8 @@ class AuditLog:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
+        elif self._thread.ident is None and self._chain is not None and self._chain.book.size:
+            self._finish(self._chain)  # a start that failed may have written the first line
         for writer in self._writers:
             writer.stop()
         for writer in self._writers:
@@ -176,14 +178,14 @@ class AuditLog:
             self._wake.clear()
             try:
                 self._turn(is_last=is_last)
-            except Exception:  # without this thread all later lines were lost
+            except Exception:  # noqa: BLE001 - without this thread all later lines were lost
                 _log.exception("a fault in the audit log")
 
     def _turn(self, *, is_last: bool) -> None:
         """Hand the lines that wait now to the sinks, and keep the book."""
         waiting = len(self._lines)
         while waiting > 0:
-            count = min(waiting, BATCH_LINES)
+            count = min(waiting, BATCH_LINES, self._book.room)
             waiting -= count
             self._moving = count  # until they are taken they count twice, rather than not at all
             self._note()
