@@ -100,7 +100,8 @@ def open_parts(
     """Open the parts of a config, and close them in reverse, also if a later part can't be opened.
 
     ``identity`` says which process of the server this is, if there are several. ``keys`` and
-    ``revocations`` replace those that the config names, and ``keys`` is not closed here. Raises BuildError, TlsError.
+    ``revocations`` replace those that the config names, and ``keys`` is not closed here.
+    Raises BuildError, TlsError.
     """
     server, metrics = config.server, Metrics()
     with ExitStack() as opened:

@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def verifier(folder: Path) -> NoteVerifier:
 def line(number: int) -> AuditLine:
     """A line of a decision; each tenth is another one."""
     decision = b'{"decision":"allow","principal":"%d"' % (number % 10)
-    return AuditLine(decision, b',"path":"/"', 1e9 + number, "", "", f"{number:032x}", True, 1e-5)  # noqa: FBT003 - positional as in the server
+    return AuditLine(decision, b',"path":"/"', 1e9 + number, "", "", f"{number:032x}", True, 1e-5)
 
 
 @contextmanager
@@ -207,7 +208,7 @@ def test_the_next_log_names_the_one_before(tmp_path: Path) -> None:
     opened = [record for record in proven.records if record.get("audit") == "opened"]
 
     assert [len(one["previous"]) for one in opened] == [0, 1, 1]
-    for before, after in zip(opened, opened[1:], strict=False):
+    for before, after in pairwise(opened):
         tree = proven.tree(before["log"])
         expected = {"log": before["log"], "size": 3, "root": b64encode(tree.root()).decode()}
         assert after["previous"] == [expected]
@@ -342,3 +343,38 @@ def test_a_sink_that_misses_records_says_so(tmp_path: Path) -> None:
     assert partial.kinds.count("gap") == 1
     assert partial.covered == complete.covered
     assert log.status().sinks[1].dropped == 211 - partial.kinds.count("record")
+
+
+def test_witnesses_in_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A witness has every checkpoint of the log, and nothing else."""
+    witnesses = ({"file": str(tmp_path / "witness")}, {"stdout": True})
+    with logging_to(settings_in(tmp_path, {"records": 10, "witnesses": witnesses})) as log:
+        for number in range(100):
+            log.append(line(number))
+        wait_until(lambda: log.status().is_witness_failing is False)
+    data = (tmp_path / "audit.jsonl").read_bytes().splitlines()
+    signed = [one for one in data if one.startswith(b'{"audit":"checkpoint"')]
+
+    assert len(signed) > 10
+    assert (tmp_path / "witness").read_bytes().splitlines() == signed
+    assert capfd.readouterr().out.encode().splitlines() == signed
+
+
+def test_a_witness_that_is_away(tmp_path: Path) -> None:
+    """It delays nothing, the status says so, and it has all checkpoints once it is back."""
+    away = tmp_path / "away"
+    away.mkdir()
+    witnesses = ({"file": str(away / "witness")},)
+    with logging_to(settings_in(tmp_path, {"records": 10, "witnesses": witnesses})) as log:
+        away.rename(tmp_path / "gone")
+        wait_until(lambda: log.status().is_witness_failing is True)
+        for number in range(100):
+            log.append(line(number))
+        wait_until(lambda: not log.status().queued)
+        assert not log.status().is_failing
+        (tmp_path / "gone").rename(away)
+        wait_until(lambda: log.status().is_witness_failing is False)
+    data = (tmp_path / "audit.jsonl").read_bytes().splitlines()
+    signed = [one for one in data if one.startswith(b'{"audit":"checkpoint"')]
+
+    assert (away / "witness").read_bytes().splitlines() == signed
