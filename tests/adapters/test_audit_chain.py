@@ -9,54 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.book import Book
 from authz.adapters.audit.chain import WorkerIdentity
-from authz.adapters.audit.chain_key import read_signer
-from authz.adapters.audit.line import AuditLine
 from authz.adapters.audit.log import AuditError, AuditLog
-from authz.core.tlog.lines import read_checkpoint, read_gap
 from authz.core.tlog.merkle import CompactRange, leaf_hash
-from authz.core.tlog.note import NoteVerifier
+from support.audit_chain import NAME, Proven, line, settings_in, verifier
 from support.world import wait_until
-
-NAME = "authz-1"
-
-
-def key_in(folder: Path) -> Path:
-    """A new key's file."""
-    path = folder / "chain.pem"
-    if not path.exists():
-        key = Ed25519PrivateKey.generate()
-        form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        path.write_bytes(key.private_bytes(*form))
-    return path
-
-
-def settings_in(folder: Path, chain: dict[str, Any] | None = None, **more: Any) -> AuditSettings:
-    """Settings of a chained log in a folder."""
-    given_chain = {"key": str(key_in(folder)), "name": NAME, "interval": "200ms", **(chain or {})}
-    if "sinks" not in more:
-        more["path"] = str(folder / "audit.jsonl")
-    return AuditSettings.model_validate({"chain": given_chain, **more})
-
-
-def verifier(folder: Path) -> NoteVerifier:
-    """What opens its notes."""
-    chain = settings_in(folder).chain
-    assert chain is not None
-    return NoteVerifier(read_signer(chain).public_pem.encode())
-
-
-def line(number: int) -> AuditLine:
-    """A line of a decision; each tenth is another one."""
-    decision = b'{"decision":"allow","principal":"%d"' % (number % 10)
-    return AuditLine(decision, b',"path":"/"', 1e9 + number, "", "", f"{number:032x}", True, 1e-5)
 
 
 @contextmanager
@@ -68,50 +30,6 @@ def logging_to(settings: AuditSettings, **identity: Any) -> Iterator[AuditLog]:
         yield log
     finally:
         log.close()
-
-
-class Proven:
-    """What a file proves, read naively: each checkpoint is held against all leaves before it."""
-
-    def __init__(self, *paths: Path, key: NoteVerifier) -> None:
-        """Read the files, which belong together in this order."""
-        self.logs: dict[str, list[bytes]] = {}
-        self.kinds: list[str] = []
-        self.covered: dict[str, int] = {}
-        self.records: list[dict[str, Any]] = []
-        for raw in b"".join(path.read_bytes() for path in paths).splitlines():
-            try:
-                members = json.loads(raw)
-            except ValueError:
-                self.kinds.append("torn")
-                continue
-            self.kinds.append(members.get("audit", "record"))
-            self.records.append(members)
-            self._line(raw, members, key)
-
-    def _line(self, raw: bytes, members: dict[str, Any], key: NoteVerifier) -> None:
-        leaves = self.logs.setdefault(members["log"], [])
-        if "index" in members:
-            assert members["index"] == len(leaves)
-            leaves.append(leaf_hash(raw))
-        elif members["audit"] == "gap":
-            gap = read_gap(raw, key)
-            assert gap.missing.begin == len(leaves)
-            leaves += [b""] * (gap.missing.end - gap.missing.begin)
-            self.tree(members["log"])
-        else:
-            signed = read_checkpoint(raw, key)
-            assert signed.tree.end == len(leaves)
-            if all(leaves):
-                assert signed.tree == self.tree(members["log"])
-            self.covered[members["log"]] = signed.tree.end
-
-    def tree(self, log: str) -> CompactRange:
-        """The tree of a log's leaves."""
-        tree = CompactRange()
-        for leaf in self.logs[log]:
-            tree.append(leaf)
-        return tree
 
 
 def test_leaves_and_checkpoints(tmp_path: Path) -> None:

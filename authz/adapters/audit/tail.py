@@ -24,6 +24,7 @@ BLOCK_BYTES: Final = 1 << 18
 MAX_BYTES: Final = 256 << 20
 # How much is read for logs of workers that there are no more.
 ORPHAN_BYTES: Final = 4 << 20
+MAX_ROTATED: Final = 10  # files that are looked into, if newer ones have nothing of the worker
 PACKED: Final = frozenset({".gz", ".xz", ".zst", ".bz2"})
 _LOG: Final = b',"log":"'
 _CHECKPOINT: Final = b'{"audit":"checkpoint"'
@@ -179,14 +180,14 @@ def lines_backwards(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[by
             yield rest, is_whole, size
 
 
-def rotated(path: Path) -> Path | None:
-    """Return the newest other file that rotation made of a log's file, if it isn't packed."""
+def rotated(path: Path) -> list[Path]:
+    """Return the other files that rotation made of a log's file, if unpacked, the newest first."""
     found: list[tuple[int, Path]] = []
     with suppress(OSError):
         found = [
             (one.stat().st_mtime_ns, one) for one in path.parent.iterdir() if _is_of(one, path)
         ]
-    return max(found)[1] if found else None
+    return [one for _, one in sorted(found, reverse=True)][:MAX_ROTATED]
 
 
 def _is_of(other: Path, path: Path) -> bool:
