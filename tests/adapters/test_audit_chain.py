@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.book import Book
 from authz.adapters.audit.chain import WorkerIdentity
+from authz.adapters.audit.line import AuditLine, tail_of
 from authz.adapters.audit.log import AuditError, AuditLog
 from authz.core.tlog.merkle import CompactRange, leaf_hash
-from support.audit_chain import NAME, Proven, line, settings_in, verifier
+from authz.core.tlog.note import NoteSigner
+from support.audit_chain import NAME, Proven, key_pem, line, settings_in, verifier
 from support.world import wait_until
 
 
@@ -70,6 +72,39 @@ def test_the_tree_grows_by_batches(sizes: list[int]) -> None:
             expected.append(leaf)
 
         assert book._tree == expected
+
+
+@given(st.lists(st.tuples(st.text(max_size=9), st.floats(0, 4e9), st.text(max_size=9)), max_size=9))
+def test_a_leaf_is_the_hash_of_its_line(drawn: list[tuple[str, float, str]]) -> None:
+    """Whatever is in a line, its leaf is the hash of the bytes that are written."""
+    book = Book(NoteSigner(NAME, key_pem()), 0, tail_of, records=9, interval=9.0)
+    lines = [
+        AuditLine(b'{"decision":"deny"', b"", time, text, other, "d", False, 0.0)
+        for text, time, other in drawn
+    ]
+    batch = book.seal(lines)
+
+    assert batch.first == 0
+    assert batch.leaves == tuple(leaf_hash(one[:-1]) for one in batch.lines)
+    assert [json.loads(one)["request_id"] for one in batch.lines] == [text for text, *_ in drawn]
+    assert [json.loads(one)["index"] for one in batch.lines] == [*range(len(drawn))]
+
+
+def test_dropped_ids_stay_empty(tmp_path: Path) -> None:
+    """Ids that the config drops are empty in the line, with a chain and without."""
+    decided = (b'{"decision":"deny"', b"", 1.5, "request", "trace", "d", False, 0.0)
+    dropped = {"redact": {"drop": ("request_id", "trace_id")}}
+    with logging_to(settings_in(tmp_path, **dropped)) as log:
+        log.append(AuditLine(*decided))
+    plain = AuditLog(AuditSettings.model_validate({"path": str(tmp_path / "plain"), **dropped}))
+    plain.start()
+    plain.append(AuditLine(*decided))
+    plain.close()
+    sealed = json.loads((tmp_path / "audit.jsonl").read_bytes().splitlines()[1])
+    (unsealed,) = map(json.loads, (tmp_path / "plain").read_bytes().splitlines())
+
+    for one in (sealed, unsealed):
+        assert (one["request_id"], one["trace_id"], one["decision_id"]) == ("", "", "d")
 
 
 def test_a_checkpoint_comes_by_itself(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def writer(folder: Path, number: int) -> Iterator[Writer]:
 def test_kills_under_load(tmp_path: Path) -> None:
     """However often processes are killed: each log is closed, proven, and has what was promised."""
     key_in(tmp_path)
-    chance, path, files = random.Random(19), tmp_path / "audit.jsonl", list[Path]()  # noqa: S311 - which one, and when
+    chance, path, files = random.Random(19), tmp_path / "audit.jsonl", list[Path]()
     with ExitStack() as stack:
         writers = [stack.enter_context(writer(tmp_path, n)) for n in range(WORKERS)]
         for number in range(KILLS):

@@ -1,4 +1,4 @@
-"""A chained audit log for tests: its key and settings, lines, and a naive reader of what it proves."""
+"""A chained audit log for tests: key, settings, lines, and a naive reader of what it proves."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,17 @@ from authz.core.tlog.note import NoteVerifier
 NAME = "authz-1"
 
 
+def key_pem() -> bytes:
+    """A new key."""
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Ed25519PrivateKey.generate().private_bytes(*form)
+
+
 def key_in(folder: Path) -> Path:
-    """A new key's file."""
+    """The folder's key, which the first call makes."""
     path = folder / "chain.pem"
     if not path.exists():
-        key = Ed25519PrivateKey.generate()
-        form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        path.write_bytes(key.private_bytes(*form))
+        path.write_bytes(key_pem())
     return path
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.book import Book, Encodes, LooseSheets, signed_line
 from authz.adapters.audit.chain import Chain, WorkerIdentity
+from authz.adapters.audit.line import tail_encoder
 from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sink import Sink
 from authz.adapters.audit.sink_writer import FOLLOW_SECONDS, SinkStatus
@@ -92,7 +93,7 @@ class AuditLog:
             else (writer_of(settings, places[0], sink),)
         )
         chain, self._chain = settings.chain, None
-        self._book: Book | LooseSheets = LooseSheets()
+        self._book: Book | LooseSheets = LooseSheets(tail_encoder(settings.redact.drop))
         if chain is not None:
             self._chain = Chain(settings, chain, identity or WorkerIdentity())
             self._book = self._chain.book
