@@ -38,7 +38,7 @@ operation = b',"path":"/' + b"x" * 700 + b'"'
 count = 0
 with open(told, "a", buffering=1) as promises:
     while not ended.is_set():
-        for _ in range(1500):
+        for _ in range(300):
             count += 1
             decision = b'{"decision":"allow","principal":"%d"' % (count % 50)
             assert log.append(AuditLine(decision, operation, time.time(), "", "", "d", True, 1e-5))
@@ -111,7 +111,7 @@ def test_kills_under_load(tmp_path: Path) -> None:
         for number in range(KILLS):
             victim = chance.choice(writers)
             wait_until(victim.is_at_work)
-            size = path.stat().st_size + chance.randrange(1 << 20)  # somewhere in a burst
+            size = path.stat().st_size + chance.randrange(1 << 18)  # somewhere in a burst
             wait_until(lambda: path.stat().st_size >= size)  # noqa: B023 - called at once
             if number % 3 == 1:
                 files.append(path.rename(tmp_path / f"audit.jsonl.{number}"))
@@ -132,5 +132,4 @@ def test_kills_under_load(tmp_path: Path) -> None:
     assert len(named) == len(proven.logs) - WORKERS
     assert all(len(proven.logs[one["log"]]) == one["size"] for one in named)
     for log, count in promises.items():
-        leaves = [one for one in proven.records if one["log"] == log and "decision" in one]
-        assert len(leaves) >= count
+        assert proven.decisions[log] >= count

@@ -1,6 +1,7 @@
 """A chained audit log for tests: key, settings, lines, and a naive reader of what it proves."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,24 @@ class Proven:
         self.logs: dict[str, list[bytes]] = {}
         self.kinds: list[str] = []
         self.covered: dict[str, int] = {}
-        self.records: list[dict[str, Any]] = []
-        for raw in b"".join(path.read_bytes() for path in paths).splitlines():
-            try:
-                members = json.loads(raw)
-            except ValueError:
-                self.kinds.append("torn")
-                continue
-            self.kinds.append(members.get("audit", "record"))
+        self.decisions: Counter[str] = Counter()  # by their log
+        self.records: list[dict[str, Any]] = []  # of the log's own
+        for path in paths:
+            for raw in path.read_bytes().splitlines():
+                self._feed(raw, key)
+
+    def _feed(self, raw: bytes, key: NoteVerifier) -> None:
+        try:
+            members = json.loads(raw)
+        except ValueError:
+            self.kinds.append("torn")
+            return
+        self.kinds.append(members.get("audit", "record"))
+        if "audit" in members:
             self.records.append(members)
-            self._line(raw, members, key)
+        else:
+            self.decisions[members["log"]] += 1
+        self._line(raw, members, key)
 
     def _line(self, raw: bytes, members: dict[str, Any], key: NoteVerifier) -> None:
         leaves = self.logs.setdefault(members["log"], [])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from authz.adapters.audit.chained_file import ChainedFile
 from authz.adapters.audit.output import Output
@@ -15,6 +16,8 @@ from authz.adapters.audit.sink_writer import (
     SinkWriter,
     WriterLimits,
 )
+
+IN_HAND_LINES: Final = 4096  # more than threads and the clerk have in hand
 
 
 def writers_of(
@@ -44,7 +47,7 @@ def writer_of(settings: AuditSettings, place: SinkSettings, sink: Sink) -> SinkW
     limits = WriterLimits(
         queue=place.queue if settings.sinks else None,
         # What the log has taken when a sink becomes full may hold allows that were answered.
-        beyond=settings.queue if place.when_full is WhenFull.DENY else 0,
+        beyond=settings.queue + IN_HAND_LINES if place.when_full is WhenFull.DENY else 0,
         must_record=place.when_full is WhenFull.DENY,
         lines_at_once=FILE_LINES if is_file else NETWORK_LINES,
         longest_pause=FOLLOW_SECONDS if is_file else LONGEST_PAUSE_SECONDS,
