@@ -1,6 +1,8 @@
 """The chained audit log: leaves, checkpoints, rotation, crashes, and losses that are told."""
 
 import json
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +21,8 @@ from authz.adapters.audit.line import AuditLine, tail_of
 from authz.adapters.audit.log import AuditError, AuditLog
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner
-from support.audit_chain import NAME, Proven, key_pem, line, settings_in, verifier
-from support.world import wait_until
+from support.audit_chain import NAME, Proven, key_in, key_pem, line, settings_in, verifier
+from support.world import PATIENCE_SECONDS, wait_until
 
 
 @contextmanager
@@ -331,3 +333,55 @@ def test_a_witness_that_is_away(tmp_path: Path) -> None:
     signed = [one for one in data if one.startswith(b'{"audit":"checkpoint"')]
 
     assert (away / "witness").read_bytes().splitlines() == signed
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from authz.adapters.audit.log import AuditLog
+from support.audit_chain import line, settings_in
+from support.world import PATIENCE_SECONDS, wait_until
+
+folder = Path(sys.argv[1])
+sinks = ({"path": str(folder / "audit.jsonl"), "queue": 500},)
+more = {"path": {"queue": 500}, "sinks": {"sinks": sinks}}[sys.argv[2]]
+log = AuditLog(settings_in(folder, {"records": 50}, **more))
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_001, resource.RLIM_INFINITY))
+log.start()
+count = taken = 0
+while not log.status().is_failing:
+    taken += log.append(line(count))
+    count += 1
+for _ in range(2000):
+    taken += log.append(line(count))
+    count += 1
+wait_until(lambda: not log.status().waiting)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+wait_until(lambda: not log.status().is_failing)
+for _ in range(10):
+    taken += log.append(line(count))
+    count += 1
+log.close()
+print(count, taken, log.status().dropped, log.status().sinks[0].dropped)
+"""
+
+
+@pytest.mark.parametrize("form", ["path", "sinks"])
+def test_a_disk_that_was_full(tmp_path: Path, form: str) -> None:
+    """A disk that was full, in mid-line, leaves a whole chain, which tells each record it lacks."""
+    key_in(tmp_path)
+    command = [sys.executable, "-c", FULL, str(tmp_path), form]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 0, done.stderr.decode()
+    count, taken, dropped, missing = map(int, done.stdout.split())
+    proven = Proven(tmp_path / "audit.jsonl", key=verifier(tmp_path))
+    (origin,) = proven.logs
+    told = sum(one["count"] for one in proven.records if one["audit"] == "dropped")
+    gaps = [one["to"] - one["from"] for one in proven.records if one["audit"] == "gap"]
+
+    assert proven.covered[origin] == len(proven.logs[origin])
+    assert told == dropped == count - taken
+    assert sum(gaps) == missing
+    assert (dropped > 0, missing > 0) == ((True, False) if form == "path" else (False, True))
+    # A line of a loss may itself be in a gap.
+    assert 0 <= proven.decisions[origin] - (taken - missing) <= len(gaps)
