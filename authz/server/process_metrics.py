@@ -129,10 +129,26 @@ def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:
 
 
 def _of_audit(status: AuditStatus) -> Iterator[Metric]:
-    yield counter("authz_audit_dropped", ((), status.dropped))
-    yield counter("authz_audit_errors", ((), status.errors))
-    yield gauge("authz_audit_failing", ((), status.is_failing))
-    yield gauge("authz_audit_queue_length", ((), status.queued))
+    sinks = status.sinks
+    own = ("",)
+    yield counter("authz_audit_records", *(((s.name,), s.written) for s in sinks))
+    yield counter(
+        "authz_audit_dropped", (own, status.dropped), *(((s.name,), s.dropped) for s in sinks)
+    )
+    yield counter("authz_audit_rejected", *(((s.name,), s.rejected) for s in sinks))
+    yield counter(
+        "authz_audit_errors", (own, status.unencoded), *(((s.name,), s.errors) for s in sinks)
+    )
+    yield gauge("authz_audit_failing", *(((s.name,), s.is_failing) for s in sinks))
+    yield gauge(
+        "authz_audit_queue_length", (own, status.waiting), *(((s.name,), s.queued) for s in sinks)
+    )
+    yield gauge("authz_audit_spool_bytes", *(((s.name,), s.spooled_bytes) for s in sinks))
+    signed, witness = status.checkpoint_at, status.is_witness_failing
+    yield gauge(
+        "authz_audit_checkpoint_timestamp_seconds", *([] if signed is None else [((), signed)])
+    )
+    yield gauge("authz_audit_witness_failing", *([] if witness is None else [((), witness)]))
 
 
 def _of_tls(status: TlsStatus | None) -> Iterator[Metric]:

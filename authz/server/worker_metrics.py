@@ -18,7 +18,14 @@ RESTARTS: Final = "authz_worker_restarts"
 KILLS: Final = "authz_worker_kills"
 # Gauges of which each worker has its own share. The others are the same in each worker, or the
 # worst value matters: the oldest keys, an open breaker, the certificate that expires first.
-_SHARES: Final = frozenset({"authz_cache_entries", "authz_audit_queue_length", "authz_checks"})
+_SHARES: Final = frozenset(
+    {
+        "authz_cache_entries",
+        "authz_checks",
+        "authz_audit_queue_length",
+        "authz_audit_spool_bytes",
+    }
+)
 _LEAST: Final = "_timestamp_seconds"
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, str, Labels], float]  # by family, sample name and labels

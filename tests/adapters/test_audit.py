@@ -192,7 +192,7 @@ def test_reopen(tmp_path: Path) -> None:
     """A reopen lets go of the old file, though its name still leads to it."""
     path = tmp_path / "a"
     log = started(path)
-    before = log._sink._file  # type: ignore[attr-defined]
+    before = log._writers[0].sink._file  # type: ignore[attr-defined]
     log.reopen()
     log.append("one\n")
     until(lambda: path.read_bytes() == b"one\n")

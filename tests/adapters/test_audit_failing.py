@@ -266,7 +266,7 @@ class Running:
 
     def is_failing(self) -> bool:
         """Whether it says so."""
-        return self.server.metric("authz_audit_failing") == 1.0
+        return self.server.metric('authz_audit_failing{sink="file"}') == 1.0
 
     def recorded(self) -> set[str]:
         """The ids of the allows in the log, each of which is a whole line."""

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
+from authz.adapters.audit.sink_writer import SinkStatus
 from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics
@@ -73,6 +74,31 @@ KEYS = (
     status("https://a.example", 2, 1, 12.5, (3, 4)),
     status("https://b.example", 0, 0, None, (0, 9)),
 )
+AUDIT = AuditStatus(
+    queued=7,
+    dropped=5,
+    errors=6,
+    is_failing=True,
+    refuses_allows=False,
+    unencoded=1,
+    waiting=2,
+    sinks=(
+        SinkStatus(
+            name="siem",
+            kind="http",
+            queued=7,
+            written=11,
+            dropped=12,
+            rejected=13,
+            errors=14,
+            is_failing=True,
+            spooled_bytes=15,
+            refuses_allows=False,
+        ),
+    ),
+    checkpoint_at=4000.0,
+    is_witness_failing=True,
+)
 PARTS = ReportingParts(
     service=Fixed(
         SnapshotStatus("policy-1", is_shadow=False, cache=CacheStatus(8), decision_point=None)
@@ -80,7 +106,7 @@ PARTS = ReportingParts(
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
     revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
-    audit=Fixed(AuditStatus(queued=7, dropped=5, errors=6, is_failing=True, refuses_allows=False)),
+    audit=Fixed(AUDIT),
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
     pool=Fixed(PoolStatus(queued=9, finished=0, threads=4)),
     bulkhead=Fixed(BulkheadStatus(waiting=10, limit=512)),
@@ -198,10 +224,18 @@ def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
         ("authz_revocations_last_look_timestamp_seconds", {}, 2000),
         ("authz_idle_seconds", {"part": "revocations"}, 9),
         ("authz_log_lost_total", {"cause": "repeated"}, 4),
-        ("authz_audit_dropped_total", {}, 5),
-        ("authz_audit_errors_total", {}, 6),
-        ("authz_audit_failing", {}, 1),
-        ("authz_audit_queue_length", {}, 7),
+        ("authz_audit_records_total", {"sink": "siem"}, 11),
+        ("authz_audit_dropped_total", {"sink": ""}, 5),
+        ("authz_audit_dropped_total", {"sink": "siem"}, 12),
+        ("authz_audit_rejected_total", {"sink": "siem"}, 13),
+        ("authz_audit_errors_total", {"sink": ""}, 1),
+        ("authz_audit_errors_total", {"sink": "siem"}, 14),
+        ("authz_audit_failing", {"sink": "siem"}, 1),
+        ("authz_audit_queue_length", {"sink": ""}, 2),
+        ("authz_audit_queue_length", {"sink": "siem"}, 7),
+        ("authz_audit_spool_bytes", {"sink": "siem"}, 15),
+        ("authz_audit_checkpoint_timestamp_seconds", {}, 4000),
+        ("authz_audit_witness_failing", {}, 1),
         ("authz_keys", {"issuer": "https://a.example", "state": "usable"}, 2),
         ("authz_keys", {"issuer": "https://a.example", "state": "refused"}, 1),
         ("authz_keys", {"issuer": "https://b.example", "state": "usable"}, 0),

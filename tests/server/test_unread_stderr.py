@@ -108,7 +108,7 @@ def test_standard_output_too(tmp_path: Path) -> None:
         serving.revoke()
 
         serving.until("agent_suspended")
-        assert serving.metric("authz_audit_queue_length") > 0
+        assert serving.metric('authz_audit_queue_length{sink="stdout"}') > 0
         assert serving.stop() == 0
 
 

@@ -131,7 +131,7 @@ def test_audit_lines_of_all_are_whole(mesh: Mesh) -> None:
     client, token = mesh.agent(TRAVEL), mesh.issuer.token(TRAVEL, scope=READ)
     for _ in range(20):
         client.get(BALANCE, token)
-    until(lambda: mesh.servers[0].metric("authz_audit_queue_length") == 0)
+    until(lambda: mesh.servers[0].metric('authz_audit_queue_length{sink="file"}') == 0)
     lines = mesh.servers[0].audit.read_text().splitlines()
     ids = [json.loads(line)["decision_id"] for line in lines]
 

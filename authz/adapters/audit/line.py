@@ -1,15 +1,13 @@
 """A line of the audit log: an encoded decision and operation, completed for each request."""
 
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from authz.adapters.audit.record import safe_json
-from authz.adapters.audit.settings import DroppedField
 
 MAX_ID_CHARS: Final = 128  # of ids that clients choose
 _encode: Final = msgspec.json.Encoder().encode
@@ -54,32 +52,29 @@ class AuditLine(msgspec.Struct, frozen=True, gc=False):
 
     def encode(self) -> bytes:
         """Return the line's bytes, with its end."""
-        use = _LineEnd(
-            datetime.fromtimestamp(self.time_seconds, UTC),
-            self.request_id[:MAX_ID_CHARS],
-            self.trace_id,
-            self.decision_id,
-            _CACHE[self.is_hit],
-            int(self.seconds * 1e6),
-        )
-        return b"".join((self.decision, self.operation, b",", safe_json(_encode(use))[1:], b"\n"))
+        return b"".join((self.decision, self.operation, tail_of(self), b"}\n"))
 
 
-class Encodable(Protocol):
-    """A line that can be encoded: an AuditLine, or a text of the log's own."""
-
-    def encode(self) -> bytes:
-        """Return the bytes, with the end of line."""
+TailEncoder = Callable[[AuditLine], bytes]
+"""Encodes the members that differ from request to request, without the end of the object."""
 
 
-def line_encoder(drop: AbstractSet[DroppedField]) -> Callable[[Encodable], bytes]:
-    """Return the writer's function that encodes lines, without the ids that are dropped."""
-    ids = (DroppedField.REQUEST_ID, DroppedField.TRACE_ID)
-    empty = {field.value: "" for field in ids if field in drop}
+def tail_of(line: AuditLine) -> bytes:
+    """Encode the members that differ from request to request, without the end of the object."""
+    end = _LineEnd(
+        datetime.fromtimestamp(line.time_seconds, UTC),
+        line.request_id[:MAX_ID_CHARS],
+        line.trace_id,
+        line.decision_id,
+        _CACHE[line.is_hit],
+        int(line.seconds * 1e6),
+    )
+    return b"," + safe_json(_encode(end))[1:-1]
 
-    def encode(line: Encodable) -> bytes:
-        if isinstance(line, AuditLine):
-            line = msgspec.structs.replace(line, **empty)
-        return line.encode()
 
-    return encode if empty else lambda line: line.encode()
+def tail_encoder(dropped: Collection[str]) -> TailEncoder:
+    """Return what encodes ends of lines: ``tail_of``, or one that leaves dropped ids empty."""
+    empty = dict.fromkeys({"request_id", "trace_id"}.intersection(dropped), "")
+    if not empty:
+        return tail_of
+    return lambda line: tail_of(msgspec.structs.replace(line, **empty))

@@ -1,17 +1,23 @@
-"""The queue of the audit log, and the thread that writes its lines."""
+"""The clerk: takes the records of checks, and hands them to every sink."""
 
 import logging
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from authz.adapters.audit.line import line_encoder
+from authz.adapters.audit.batch import Batch
+from authz.adapters.audit.book import Book, Encodes, LooseSheets, signed_line
+from authz.adapters.audit.chain import Chain, WorkerIdentity
+from authz.adapters.audit.line import tail_encoder
 from authz.adapters.audit.settings import AuditSettings, WhenFull
-from authz.adapters.audit.sink import Sink, sink_of
+from authz.adapters.audit.sink import Sink
+from authz.adapters.audit.sink_writer import FOLLOW_SECONDS, SinkStatus
+from authz.adapters.audit.sinks import writer_of, writers_of
+from authz.adapters.audit.witness import witnesses_of
 
-FLUSH_SECONDS: Final = 0.2  # how long a record may wait to be written
-WRITE_LINES: Final = 64
+BATCH_LINES: Final = 256  # while a batch is made, its lines count twice against the limit
 CLOSE_SECONDS: Final = 5.0  # how long a stop waits for the last records
 _log: Final = logging.getLogger("authz.audit")
 
@@ -20,24 +26,22 @@ class AuditError(RuntimeError):
     """Signals that the audit log can't be opened; the message says why."""
 
 
-class Encodes(Protocol):
-    """A line that can be written: an AuditLine, or text."""
-
-    def encode(self) -> bytes:
-        """Return the bytes, with the end of line. Called once, by the writer's thread."""
-
-
 @dataclass(frozen=True, slots=True)
 class AuditStatus:
     """The state of the log.
 
     Attributes:
-        queued: lines that wait to be written.
-        dropped: lines that found the queue full, since the start.
+        queued: lines that a sink has not yet written, or that no sink has.
+        dropped: lines that found the log's own queue full, since the start.
         errors: attempts to write that failed, whose lines are kept; and lines that can't be
             encoded, which are lost. Since the start.
-        is_failing: whether the last attempt to write failed.
+        is_failing: whether the last attempt of a sink failed.
         refuses_allows: whether allows must be refused now.
+        unencoded: lines that could not be encoded, since the start.
+        waiting: lines that no sink has been given yet.
+        sinks: the state of each sink.
+        checkpoint_at: when the last checkpoint was signed, in unix seconds; None without one.
+        is_witness_failing: whether a witness can't be reached; None without witnesses.
     """
 
     queued: int
@@ -45,39 +49,80 @@ class AuditStatus:
     errors: int
     is_failing: bool
     refuses_allows: bool
+    unencoded: int = 0
+    waiting: int = 0
+    sinks: tuple[SinkStatus, ...] = ()
+    checkpoint_at: float | None = None
+    is_witness_failing: bool | None = None
 
 
 class AuditLog:
-    """The log: accepts lines at once, writes them soon, and keeps them while it can't write.
+    """The log: accepts lines at once, and hands them to the sinks soon.
 
     Attributes:
         must_record: whether an allow that can't be recorded must be denied.
         refuses_allows: whether allows must be refused now, since queued lines may never be written.
     """
 
-    def __init__(self, settings: AuditSettings, sink: Sink | None = None) -> None:
-        """Take the settings, and a sink to use in place of theirs; ``start`` opens it."""
+    def __init__(
+        self,
+        settings: AuditSettings,
+        sink: Sink | None = None,
+        identity: WorkerIdentity | None = None,
+    ) -> None:
+        """Take the settings, and a sink to use in place of theirs; ``start`` opens it.
+
+        ``identity`` says which process writes. Raises ChainKeyError.
+        """
+        places = settings.places
         self._dropped = 0
-        self._errors = 0
-        self._is_failing = False
-        self.must_record = settings.when_full is WhenFull.DENY
+        self._told_dropped, self._looked_at = 0, time.time()
+        self.must_record = any(place.when_full is WhenFull.DENY for place in places)
         self.refuses_allows = False
-        self._path = settings.path
-        self._encode = line_encoder(frozenset(settings.redact.drop))
-        self._limit = settings.queue
+        self._queue = self._limit = settings.queue
         self._lines: deque[Encodes] = deque()
-        self._encoded = 0  # the number of first lines that the sink has taken and not yet written
-        self._sink = sink or sink_of(settings.path)
-        self._stop = threading.Event()
+        self._moving = 0  # lines that are on their way to the sinks
+        self._wake = threading.Event()
+        self._stopping = False
+        self._wants_checkpoint = False
+        # The queue of a log with one place is for both: what waits there has no room here.
+        self._is_one_queue = not settings.sinks
+        self._writers = (
+            writers_of(settings, self._want_checkpoint)
+            if sink is None
+            else (writer_of(settings, places[0], sink),)
+        )
+        chain, self._chain = settings.chain, None
+        self._book: Book | LooseSheets = LooseSheets(tail_encoder(settings.redact.drop))
+        if chain is not None:
+            self._chain = Chain(settings, chain, identity or WorkerIdentity())
+            self._book = self._chain.book
+        self._witnesses = witnesses_of(settings)
+        self._noting = threading.Lock()
+        for writer in self._writers:
+            writer.on_change = self._note
+            writer.tell_gap = None if self._chain is None else self._chain.book.gap
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
     def start(self) -> None:
-        """Open the file and begin to write. Raises AuditError."""
-        try:
-            self._sink.follow()
-        except OSError as error:
-            raise AuditError(f"can't write the audit log {self._path}: {error.strerror}") from None
+        """Open the sinks and begin to write. Raises AuditError."""
+        if self._chain is not None:
+            self._open_chain(self._chain)
+        for writer in (*self._writers, *self._witnesses):
+            try:
+                writer.start()
+            except OSError as error:
+                told = f"can't write the audit log {writer.place}: {error.strerror}"
+                raise AuditError(told) from None
         self._thread.start()
+
+    def _open_chain(self, chain: Chain) -> None:
+        try:
+            first = chain.open()
+        except OSError as error:
+            raise AuditError(f"can't open the audit log: {error.strerror}") from None
+        for writer in self._writers:
+            writer.finish(first)
 
     def append(self, line: Encodes) -> bool:
         """Queue a line; return False if there is no room. Never waits."""
@@ -89,71 +134,119 @@ class AuditLog:
 
     def status(self) -> AuditStatus:
         """Return the state of the log."""
+        sinks = tuple(writer.status() for writer in self._writers)
+        waiting = len(self._lines) + self._moving
         return AuditStatus(
-            len(self._lines), self._dropped, self._errors, self._is_failing, self.refuses_allows
+            queued=waiting + max(sink.queued for sink in sinks),
+            dropped=self._dropped,
+            errors=self._book.unencoded + sum(sink.errors for sink in sinks),
+            is_failing=any(sink.is_failing for sink in sinks),
+            refuses_allows=self.refuses_allows,
+            unencoded=self._book.unencoded,
+            waiting=waiting,
+            sinks=sinks,
+            checkpoint_at=None if self._chain is None else self._chain.book.signed_at,
+            is_witness_failing=self._is_witness_failing(),
         )
 
+    def _is_witness_failing(self) -> bool | None:
+        if not self._witnesses:
+            return None
+        return any(witness.is_failing for witness in self._witnesses)
+
     def reopen(self) -> None:
-        """Open the file anew before the next write."""
-        self._sink.reopen()
+        """Open the files anew before the next write."""
+        for writer in (*self._writers, *self._witnesses):
+            writer.reopen()
 
     def close(self) -> None:
         """Write the waiting lines, within CLOSE_SECONDS, and close."""
-        self._stop.set()
+        end = time.monotonic() + CLOSE_SECONDS
+        self._stopping = True
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
-        # The thread could not be started, so it does not close the file.
-        elif self._thread.ident is None:
-            self._sink.close()
+        elif self._thread.ident is None and self._chain is not None and self._chain.book.size:
+            self._finish(self._chain)  # a start that failed may have written the first line
+        for writer in (*self._writers, *self._witnesses):
+            writer.stop()
+        for writer in (*self._writers, *self._witnesses):
+            writer.join(max(0.0, end - time.monotonic()))
+        if self._chain is not None:
+            self._chain.close()
+
+    def _want_checkpoint(self) -> None:
+        """Have the clerk sign a checkpoint, if a leaf has none; any thread may call."""
+        self._wants_checkpoint = True
+        self._wake.set()
 
     def _run(self) -> None:
-        while not self._stop.wait(FLUSH_SECONDS):
-            self._write()
-        self._write()
-        if self._lines:
-            _log.error("%d audit records could not be written", len(self._lines))
-        self._sink.close()
+        is_last = False
+        while not is_last:
+            self._wake.wait(FOLLOW_SECONDS)
+            is_last = self._stopping  # read before the wake is cleared, so that none is missed
+            self._wake.clear()
+            try:
+                self._turn(is_last=is_last)
+            except Exception:  # noqa: BLE001 - without this thread all later lines were lost
+                _log.exception("a fault in the audit log")
 
-    def _write(self) -> None:
-        """Write the lines that wait now; even without any, note whether the sink can be opened."""
-        try:
-            self._sink.follow()
-            waiting = len(self._lines)
-            while waiting > 0:
-                waiting -= self._write_some(min(waiting, WRITE_LINES))
-        except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
-            self._errors += 1
-            self._tell(getattr(error, "strerror", None) or type(error).__name__)
-        else:
-            self._tell("")
+    def _turn(self, *, is_last: bool) -> None:
+        """Hand the lines that wait now to the sinks, and keep the book."""
+        waiting = len(self._lines)
+        while waiting > 0:
+            count = min(waiting, BATCH_LINES, self._book.room)
+            waiting -= count
+            self._moving = count  # until they are taken they count twice, rather than not at all
+            self._note()
+            batch = self._book.seal([self._lines.popleft() for _ in range(count)])
+            for writer in self._writers:
+                writer.put(batch)
+            self._moving = 0
+            self._note()
+            self._sign_if_due()
+        if self._chain is not None:
+            self._tell_dropped(self._chain)
+            self._sign_if_due()
+            if is_last:
+                self._finish(self._chain)
 
-    def _write_some(self, count: int) -> int:
-        """Write some lines, as a large buffer would take new memory each time. Raises OSError."""
-        if not self._encoded:
-            self._sink.take(b"".join([self._line(at) for at in range(count)]))
-            self._encoded = count
-        count = self._encoded
-        try:
-            self._sink.flush()
-        finally:
-            self._encoded = self._sink.waiting
-            for _ in range(count - self._encoded):
-                self._lines.popleft()
-        return count
+    def _tell_dropped(self, chain: Chain) -> None:
+        """Say in the book how many records had no room since we last looked."""
+        dropped, now = self._dropped + chain.book.unencoded, time.time()
+        if dropped > self._told_dropped:
+            batch = chain.dropped(dropped - self._told_dropped, self._looked_at, now)
+            for writer in self._writers:
+                writer.put(batch)
+            self._told_dropped = dropped
+        self._looked_at = now
 
-    def _line(self, at: int) -> bytes:
-        try:
-            return self._encode(self._lines[at])
-        except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
-            self._errors += 1
-            _log.error("can't encode an audit record: %s", type(error).__name__)
-            return b""
+    def _sign_if_due(self) -> None:
+        if self._chain is None:
+            return
+        book = self._chain.book
+        wanted, self._wants_checkpoint = self._wants_checkpoint, False
+        if book.is_due() or (wanted and book.uncovered):
+            self._tell_signed(book)
 
-    def _tell(self, problem: str) -> None:
-        """Note the problem that prevents writing, "" for none; log only a change."""
-        if problem and not self._is_failing:
-            _log.error("can't write the audit log; records stay in the queue: %s", problem)
-        if self._is_failing and not problem:
-            _log.warning("can write the audit log again")
-        self._is_failing = bool(problem)
-        self.refuses_allows = self._is_failing and self.must_record
+    def _tell_signed(self, book: Book, *last: Batch) -> None:
+        """Sign a checkpoint, for sinks and witnesses; the sinks take ``last`` before it."""
+        signed = signed_line(book.sign())
+        for writer in self._writers:
+            if last:
+                writer.finish(*last, signed)
+            else:
+                writer.tell(signed)
+        for witness in self._witnesses:
+            witness.put(signed)
+
+    def _finish(self, chain: Chain) -> None:
+        """Close the book."""
+        self._tell_signed(chain.book, chain.closed())
+
+    def _note(self) -> None:
+        """Note how many lines may wait, and whether allows must be refused; any thread may call."""
+        with self._noting:
+            if self._is_one_queue:
+                self._limit = self._queue - self._writers[0].queued - self._moving
+            self.refuses_allows = any(writer.refuses_allows for writer in self._writers)

@@ -25,6 +25,7 @@ POLL_SECONDS: Final = 0.2  # how long to wait at once for a pipe that is full
 _MODE: Final = 0o600  # records show agents' actions; the owner can open the file to others
 _END: Final = b"\n"
 _State = tuple[int, int, int]  # device, inode and size
+_File = tuple[int, int]  # device and inode
 
 
 class Output:
@@ -38,6 +39,7 @@ class Output:
         self._path = path
         self._file: IO[bytes] | None = None
         self._reopen = threading.Event()
+        self._is_broken = False
 
     def reopen(self) -> None:
         """Open the file anew before the next write."""
@@ -49,10 +51,11 @@ class Output:
         Raises OSError; the log calls again.
         """
         file = self._file
-        if file is not None and not self._reopen.is_set() and not self._was_moved(file):
+        if file is not None and not self._is_broken and not self.is_left():
             return
         fresh = self._opened(_MODE if file is None else stat.S_IMODE(_status(file).st_mode))
         self._reopen.clear()
+        self._is_broken = False
         self._file = fresh
         if file is not None:
             file.close()
@@ -69,6 +72,15 @@ class Output:
                 raise OSError(errno.ENXIO, "a pipe without a reader, or a socket") from None
             raise
         return os.fdopen(descriptor, "ab", buffering=0)
+
+    def is_left(self) -> bool:
+        """Tell whether the open file is to be left: it was moved away, or a reopening is due."""
+        file = self._file
+        return file is not None and (self._reopen.is_set() or self._was_moved(file))
+
+    def identity(self) -> _File | None:
+        """Return what identifies the open file; None if none is open."""
+        return None if self._file is None else _state(self._file)[:2]
 
     def _was_moved(self, file: IO[bytes]) -> bool:
         if self._path is None:
@@ -99,7 +111,7 @@ class Output:
             else:
                 self._to_pipe(file)
         except OSError:
-            self.reopen()
+            self._is_broken = True
             raise
 
     def _to_file(self, file: IO[bytes]) -> None:

@@ -1,5 +1,6 @@
 """The ``audit`` section of the config."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -290,6 +291,18 @@ class AuditSettings(Settings):
         return self
 
 
-def folder_of(path: str) -> Path | None:
-    """Return the folder that must exist for a sink's path; None for standard output."""
-    return None if path == STANDARD_OUTPUT else Path(path).parent
+def written_files(audit: AuditSettings) -> Iterator[tuple[tuple[str | int, ...], Path]]:
+    """Yield the place within the section of each file that the log writes, and the file."""
+    for at, sink in enumerate(audit.places):
+        if sink.kind == "file":
+            yield ("sinks", at, "path") if audit.sinks else ("path",), Path(str(sink.path))
+    for at, witness in enumerate(audit.chain.witnesses if audit.chain else ()):
+        if witness.file is not None:
+            yield ("chain", "witnesses", at, "file"), Path(witness.file)
+
+
+def spool_folders(audit: AuditSettings) -> Iterator[tuple[tuple[str | int, ...], Path]]:
+    """Yield the place within the section of each spool's folder, and the folder."""
+    for at, sink in enumerate(audit.sinks):
+        if sink.spool is not None:
+            yield ("sinks", at, "spool", "folder"), Path(sink.spool.folder)

@@ -111,18 +111,51 @@ FAMILIES: Final[dict[str, Family]] = {
         ("issuer",),
         "1 while a circuit breaker is open: some agent's questions failed and are not sent",
     ),
-    "authz_audit_dropped": Family(_COUNTER, (), "Audit records dropped because the queue was full"),
+    "authz_audit_records": Family(
+        _COUNTER,
+        ("sink",),
+        "Audit records, and lines of the log itself, delivered to a sink",
+    ),
+    "authz_audit_dropped": Family(
+        _COUNTER,
+        ("sink",),
+        'Audit records that a sink had no room for; of sink "", those that no sink was given',
+    ),
+    "authz_audit_rejected": Family(
+        _COUNTER,
+        ("sink",),
+        "Audit records that a sink's receiver will never take",
+    ),
     "authz_audit_errors": Family(
         _COUNTER,
-        (),
-        "Failed writes of the audit log, and records that could not be encoded",
+        ("sink",),
+        'Failed writes to a sink, whose records wait; of sink "", records that can\'t be encoded',
     ),
     "authz_audit_failing": Family(
         _GAUGE,
-        (),
-        "1 while the audit log can't be written; records stay in the queue while it has room",
+        ("sink",),
+        "1 while a sink can't be written; its records wait while there is room",
     ),
-    "authz_audit_queue_length": Family(_GAUGE, (), "Audit records waiting to be written"),
+    "authz_audit_queue_length": Family(
+        _GAUGE,
+        ("sink",),
+        'Audit records waiting in memory for a sink; of sink "", those that no sink was given yet',
+    ),
+    "authz_audit_spool_bytes": Family(
+        _GAUGE,
+        ("sink",),
+        "Bytes of audit records on disk, waiting for a sink's receiver",
+    ),
+    "authz_audit_checkpoint_timestamp_seconds": Family(
+        _GAUGE,
+        (),
+        "When the last checkpoint of the audit log was signed, with audit.chain",
+    ),
+    "authz_audit_witness_failing": Family(
+        _GAUGE,
+        (),
+        "1 while a witness of the audit log's checkpoints can't be reached",
+    ),
     "authz_config_reloads": Family(_COUNTER, ("result",), "Reloads of a changed config"),
     "authz_config_last_reload_timestamp_seconds": Family(
         _GAUGE,

@@ -11,7 +11,9 @@ from authz.core.settings import LaterFile, NamedFile
 from authz.review.config_check.file_checks import named_files
 
 # Keys and secrets that an operator keeps; a platform provides others, such as token_file.
-_SECRETS: Final = frozenset({"private_key", "key_file", "client_secret_file", "nonce_secret"})
+_SECRETS: Final = frozenset(
+    {"private_key", "key", "key_file", "client_secret_file", "nonce_secret"}
+)
 
 
 def access_warnings(config: Config, main: Path) -> Iterator[tuple[Place, str]]:

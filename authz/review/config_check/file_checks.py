@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, get_args
 
-from authz.adapters.audit.settings import folder_of
+from authz.adapters.audit.settings import written_files
 from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_between
 from authz.adapters.revocation_file.settings import NEW_FILE
@@ -23,9 +23,9 @@ def file_problems(config: Config) -> Iterator[tuple[Place, str]]:
     unread = dict(_unread(config, NamedFile))
     yield from unread.items()
     unread |= _unread(config, LaterFile)
-    folder = folder_of(config.audit.path)
-    if folder is not None and not is_folder(folder):
-        yield ("audit", "path"), f"there is no folder {folder}{_from(folder)}"
+    for place, file in written_files(config.audit):
+        if not is_folder(folder := file.parent):
+            yield ("audit", *place), f"there is no folder {folder}{_from(folder)}"
     keys = config.key_cache.folder
     if keys is not None and (problem := key_folder_problem(Path(keys))):
         yield ("key_cache", "folder"), problem + _from(keys)
@@ -70,8 +70,8 @@ def missing_files(config: Config) -> Iterator[tuple[Place, str]]:
 
 def _folders(config: Config) -> Iterator[tuple[Place, Path]]:
     """Yield each folder in which the server makes files, or its own folder."""
-    if (folder := folder_of(config.audit.path)) is not None:
-        yield ("audit", "path"), folder
+    for place, file in written_files(config.audit):
+        yield ("audit", *place), file.parent
     if config.key_cache.folder is not None:
         yield ("key_cache", "folder"), Path(config.key_cache.folder).parent
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from authz.adapters.audit.settings import RedactionSettings
+from authz.adapters.audit.settings import ChainSettings, RedactionSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
 from authz.core.delegation import DpopSettings, IssuerSettings
@@ -26,6 +26,8 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
         yield ("revocations", "file"), partial(_read_revocations, config)
     if config.pdp is not None:
         yield ("pdp",), partial(_read_decision_point, config)
+    if config.audit.chain is not None:
+        yield ("audit", "chain", "key"), partial(_read_chain_key, config.audit.chain)
     for at, issuer in enumerate(config.issuers):
         if issuer.introspection is not None:
             yield ("issuers", at, "introspection"), partial(_read_introspection, issuer)
@@ -60,6 +62,12 @@ def _read_redaction(settings: RedactionSettings) -> None:
     from authz.wiring.files import read_redaction  # noqa: PLC0415 - see the module's text
 
     read_redaction(settings)
+
+
+def _read_chain_key(settings: ChainSettings) -> None:
+    from authz.adapters.audit.chain_key import read_signer  # noqa: PLC0415 - likewise
+
+    read_signer(settings)
 
 
 def _read_revocations(config: Config) -> None:

@@ -8,35 +8,48 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
+from authz.adapters.audit.settings import spool_folders, written_files
 from authz.config import Config, Place, dotted
 from authz.core.settings import LaterFile, NamedFile
 from authz.review.config_check.file_checks import is_folder, named_files
 from authz.transports.address_faults import UNIX
 
 Found = Iterator[tuple[Place, str]]
-_STANDARD_OUTPUT: Final = "-"
-_AUDIT: Final[Place] = ("audit", "path")
 
 
 def written_problems(config: Config, files: Iterable[Path]) -> Found:
-    """Yield why the audit log can't be a file of its own; ``files`` are the config's."""
-    if config.audit.path == _STANDARD_OUTPUT:
-        return
-    path = Path(config.audit.path)
-    if why := _no_log(path):
-        yield _AUDIT, f"{path} is {why}"
-    for file in files:
-        if is_same_file(path, file):
-            yield _AUDIT, f"{path} is also a file of this config: records would be added to it"
-    for at, address in enumerate(config.server.listen):
-        if address.startswith(UNIX) and _are_alike(path, Path(address.removeprefix(UNIX))):
-            yield _AUDIT, f"{path} is also server.listen[{at}]: give each a path of its own"
+    """Yield why a file of the audit log can't be its own; ``files`` are the config's."""
+    known = [("a file of this config", file) for file in files]
     for mark in (NamedFile, LaterFile):
-        for place, name in named_files(config, mark):
-            if is_same_file(path, Path(name)):
-                yield _AUDIT, f"{path} is also {dotted(place)}: records would be added to it"
+        known += [(dotted(place), Path(name)) for place, name in named_files(config, mark)]
+    written = [(("audit", *place), path) for place, path in written_files(config.audit)]
+    for at, (place, path) in enumerate(written):
+        if why := _no_log(path):
+            yield place, f"{path} is {why}"
+        for what, file in known:
+            if is_same_file(path, file):
+                yield place, f"{path} is also {what}: records would be added to it"
+        for number, address in enumerate(config.server.listen):
+            if address.startswith(UNIX) and _are_alike(path, Path(address.removeprefix(UNIX))):
+                yield place, f"{path} is also server.listen[{number}]: give each a path of its own"
+        for other, earlier in written[:at]:
+            if _are_alike(path, earlier):
+                yield place, f"{path} is also {dotted(other)}: give each a path of its own"
+    yield from _shared_spools(config)
+
+
+def _shared_spools(config: Config) -> Found:
+    spools = [(("audit", *place), folder) for place, folder in spool_folders(config.audit)]
+    for at, (place, folder) in enumerate(spools):
+        if _is_there(folder) and not is_folder(folder):
+            yield place, f"{folder} is not a folder: name one that only this spool uses"
+        for other, earlier in spools[:at]:
+            if _are_alike(folder, earlier):
+                yield (
+                    place,
+                    f"{folder} is also {dotted(other)}: give each spool a folder of its own",
+                )
 
 
 def _no_log(path: Path) -> str:
@@ -61,12 +74,19 @@ def _are_alike(one: Path, other: Path) -> bool:
 
 def written_warnings(config: Config) -> Found:
     """Yield each place where this user can't write; the server may run as another."""
-    if config.audit.path != _STANDARD_OUTPUT:
-        path = Path(config.audit.path)
-        yield from ((_AUDIT, why) for why in _unwritable(path if _is_there(path) else path.parent))
+    for at, path in written_files(config.audit):
+        place = ("audit", *at)
+        yield from ((place, why) for why in _unwritable(path if _is_there(path) else path.parent))
+    for at, folder in spool_folders(config.audit):
+        yield from ((("audit", *at), why) for why in _unwritable(_nearest(folder)))
     if config.key_cache.folder is not None:
         folder = Path(config.key_cache.folder)
         yield from ((("key_cache", "folder"), why) for why in _unwritable(folder))
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists: the rest is made in it."""
+    return next((path for path in (folder, *folder.parents) if _is_there(path)), folder)
 
 
 def _unwritable(path: Path) -> Iterator[str]:

@@ -1,0 +1,222 @@
+"""The clerk's book: seals records into a Merkle tree, and signs checkpoints of it.
+
+A record that is sealed is a leaf: its line ends with the log's name and its index. The tree is that
+of RFC 9162 section 2.1, and grows by a batch at a time, as that is cheaper than leaf by leaf.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from authz.adapters.audit.batch import Batch
+from authz.adapters.audit.line import AuditLine, TailEncoder
+from authz.core.tlog.lines import (
+    SignedGap,
+    SignedTree,
+    checkpoint_line,
+    gap_line,
+    leaf_end,
+    sign_checkpoint,
+)
+from authz.core.tlog.merkle import CompactRange
+from authz.core.tlog.note import NoteSigner
+
+VERSION: Final = 1  # of these lines
+# Remembered decisions whose hashing is begun: a check that repeats costs only the end of its line.
+MAX_BEGUN: Final = 512
+_LEAF: Final = b"\x00"
+_NODE: Final = b"\x01"
+_encode: Final = msgspec.json.Encoder().encode
+_log: Final = logging.getLogger("authz.audit")
+
+
+class Encodes(Protocol):
+    """A line that can be written: an AuditLine, or text."""
+
+    def encode(self) -> bytes:
+        """Return the bytes, with the end of line. Called once, by the clerk's thread."""
+
+
+class LooseSheets:
+    """In place of a book: encodes lines, and seals nothing.
+
+    Attributes:
+        unencoded: lines that could not be encoded, and are lost.
+        room: lines that may be sealed before a checkpoint is due.
+    """
+
+    room: Final = 1 << 62
+
+    def __init__(self, tail_of: TailEncoder) -> None:
+        """Take what encodes ends of lines."""
+        self.unencoded = 0
+        self._tail_of = tail_of
+
+    def seal(self, lines: Sequence[Encodes]) -> Batch:
+        """Return the lines' bytes."""
+        encoded = []
+        for line in lines:
+            try:
+                encoded.append(self._encoded(line))
+            except Exception as error:  # noqa: BLE001 - one line must not cost those that follow
+                self.unencoded += 1
+                tell_unencoded(error)
+        return Batch(tuple(encoded))
+
+    def _encoded(self, line: Encodes) -> bytes:
+        if isinstance(line, AuditLine):
+            return b"".join((line.decision, line.operation, self._tail_of(line), b"}\n"))
+        return line.encode()
+
+
+def tell_unencoded(error: Exception) -> None:
+    """Say that a line is lost, without its content."""
+    _log.error("can't encode an audit record: %s", type(error).__name__)
+
+
+class Book:
+    """A log of a run: its tree, and what was signed of it. One thread uses it.
+
+    Attributes:
+        origin: the log's name.
+        unencoded: lines that could not be encoded, and are lost.
+        signed_at: when the last checkpoint was signed, in unix seconds; None before the first.
+    """
+
+    def __init__(
+        self,
+        signer: NoteSigner,
+        worker: int,
+        tail_of: TailEncoder,
+        *,
+        records: int,
+        interval: float,
+    ) -> None:
+        """Open a log of a worker; ``records`` and ``interval`` are those of ``audit.chain``.
+
+        ``tail_of`` encodes ends of lines.
+        """
+        start = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        self.origin = f"{signer.name}/{worker}/{start}-{secrets.token_hex(4)}"
+        self.unencoded = 0
+        self.signed_at: float | None = None
+        self._signer = signer
+        self._records = records
+        self._interval = interval
+        self._tree = CompactRange()
+        self._covered = 0
+        self._uncovered_since: float | None = None
+        self._tail_of = tail_of
+        self._member = b',"log":"%b","index":' % self.origin.encode()
+        self._begun: dict[tuple[bytes, bytes], Any] = {}
+
+    @property
+    def size(self) -> int:
+        """Return how many leaves the log has."""
+        return self._tree.end
+
+    @property
+    def uncovered(self) -> int:
+        """Return how many leaves no checkpoint covers yet."""
+        return self._tree.end - self._covered
+
+    @property
+    def room(self) -> int:
+        """Return how many leaves may be added before a checkpoint is due; at least one."""
+        return max(1, self._records - self.uncovered)
+
+    def seal(self, lines: Sequence[Encodes]) -> Batch:
+        """Make leaves of lines."""
+        first = index = self._tree.end
+        member, begun, tail_of = self._member, self._begun, self._tail_of
+        sealed, leaves = [], []
+        for line in lines:
+            try:
+                if isinstance(line, AuditLine):
+                    decision, operation = line.decision, line.operation
+                    end = b"%b%b%d}" % (tail_of(line), member, index)
+                else:
+                    decision = operation = b""
+                    end = b"%b%b%d}" % (line.encode()[: -len(b"}\n")], member, index)
+            except Exception as error:  # noqa: BLE001 - one line must not cost those that follow
+                self.unencoded += 1
+                tell_unencoded(error)
+                continue
+            index += 1
+            hashed = (begun.get((decision, operation)) or self._begin(decision, operation)).copy()
+            hashed.update(end)
+            leaves.append(hashed.digest())
+            sealed.append(b"".join((decision, operation, end, b"\n")))
+        self._grow(leaves)
+        return Batch(tuple(sealed), first, tuple(leaves))
+
+    def _begin(self, decision: bytes, operation: bytes) -> Any:  # noqa: ANN401 - hashlib's type has no name
+        """Begin to hash a leaf, and keep that for lines with the same beginning."""
+        if len(self._begun) >= MAX_BEGUN:
+            self._begun.clear()
+        hashed = self._begun[decision, operation] = sha256(_LEAF + decision + operation)
+        return hashed
+
+    def _grow(self, leaves: Sequence[bytes]) -> None:
+        """Add leaves to the tree, level by level."""
+        if not leaves:
+            return
+        if self._uncovered_since is None:
+            self._uncovered_since = time.monotonic()
+        tree, hashed = self._tree, sha256
+        level, behind, position = list(leaves), [], tree.end
+        while level:
+            if position & 1:  # the sibling to the left is there already
+                level.insert(0, tree.hashes.pop())
+            if len(level) & 1:
+                behind.append(level.pop())
+            pairs = zip(level[::2], level[1::2], strict=True)
+            level = [hashed(b"\x01%b%b" % pair).digest() for pair in pairs]
+            position >>= 1
+        tree.hashes.extend(reversed(behind))
+        tree.end += len(leaves)
+
+    def note(self, members: Mapping[str, object]) -> Batch:
+        """Make a leaf of a line of the log's own."""
+        line = _encode(members)[:-1] + leaf_end(self.origin, self._tree.end)
+        leaf = sha256(_LEAF + line).digest()
+        first = self._tree.end
+        self._grow((leaf,))
+        return Batch((line + b"\n",), first, (leaf,))
+
+    def is_due(self) -> bool:
+        """Tell whether a checkpoint must be signed now."""
+        since = self._uncovered_since
+        if since is None:
+            return False
+        return self.uncovered >= self._records or time.monotonic() - since >= self._interval
+
+    def sign(self) -> SignedTree:
+        """Sign a checkpoint of all leaves."""
+        now = time.time()
+        signed = sign_checkpoint(
+            self._signer, self.origin, self._tree, time_text(now), self._covered
+        )
+        self._covered = self._tree.end
+        self._uncovered_since, self.signed_at = None, now
+        return signed
+
+    def gap(self, missing: CompactRange, sink: str) -> bytes:
+        """Return the signed line that says which leaves a sink misses."""
+        return gap_line(self._signer, SignedGap(self.origin, missing, sink))
+
+
+def signed_line(signed: SignedTree) -> Batch:
+    """Return the line of a checkpoint, which is no leaf."""
+    return Batch((checkpoint_line(signed),))
+
+
+def time_text(seconds: float) -> str:
+    """Return a time as RFC 3339 writes it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

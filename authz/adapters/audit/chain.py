@@ -1,0 +1,98 @@
+"""Opens and closes the book of a process: locks, earlier logs, and the lines that say so."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from authz.adapters.audit.batch import Batch
+from authz.adapters.audit.book import VERSION, Book, time_text
+from authz.adapters.audit.chain_key import read_signer
+from authz.adapters.audit.line import tail_encoder
+from authz.adapters.audit.lock import WorkerLock
+from authz.adapters.audit.recovery import PreviousLog, Recovery
+from authz.adapters.audit.settings import AuditSettings, ChainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """Which process of a server writes a log.
+
+    Attributes:
+        worker: its number, from 0 on.
+        workers: how many there are.
+        run: the same text for all workers of one start of the server.
+    """
+
+    worker: int = 0
+    workers: int = 1
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+class Chain:
+    """The book of a process.
+
+    Attributes:
+        book: the log of this process.
+    """
+
+    def __init__(
+        self, settings: AuditSettings, chain: ChainSettings, identity: WorkerIdentity
+    ) -> None:
+        """Read the key. Raises ChainKeyError."""
+        self._signer = read_signer(chain)
+        self._files = [Path(str(one.path)) for one in settings.places if one.kind == "file"]
+        self._identity = identity
+        self._held = ExitStack()
+        self.book = Book(
+            self._signer,
+            identity.worker,
+            tail_encoder(settings.redact.drop),
+            records=chain.records,
+            interval=chain.interval,
+        )
+
+    def open(self) -> Batch:
+        """Lock the files, close what a crash left open, and return the log's first line.
+
+        Raises OSError.
+        """
+        worker, workers = self._identity.worker, self._identity.workers
+        recovery = Recovery(self._signer, worker, workers, self.book.origin)
+        ends: dict[str, PreviousLog] = {}
+        for path in self._files:
+            self._held.enter_context(closing(WorkerLock.hold(path, self._signer.name, worker)))
+            for end in recovery.recover(path):
+                known = ends.get(end.log)
+                # After a crash one file may have more of a log than another.
+                if known is None or known.size < end.size:
+                    ends[end.log] = end
+        return self.book.note(self._first(ends))
+
+    def _first(self, ends: Mapping[str, PreviousLog]) -> dict[str, object]:
+        return {
+            "audit": "opened",
+            "time": time_text(time.time()),
+            "version": VERSION,
+            "server": self._signer.name,
+            "worker": self._identity.worker,
+            "workers": self._identity.workers,
+            "run": self._identity.run,
+            "previous": [end.members() for end in ends.values()],
+        }
+
+    def dropped(self, count: int, since: float, until: float) -> Batch:
+        """Return the line that says how many records were lost before they had an index."""
+        times = {"since": time_text(since), "until": time_text(until)}
+        return self.book.note({"audit": "dropped", "count": count, **times})
+
+    def closed(self) -> Batch:
+        """Return the log's last leaf."""
+        now = time_text(time.time())
+        return self.book.note({"audit": "closed", "reason": "stopped", "time": now})
+
+    def close(self) -> None:
+        """Free the files."""
+        self._held.close()

@@ -1,0 +1,148 @@
+"""Closes the logs that a crashed process left open in a file, before this process writes there."""
+
+import fcntl
+import logging
+import os
+import stat
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from authz.adapters.audit.book import time_text
+from authz.adapters.audit.lock import WorkerLock
+from authz.adapters.audit.tail import (
+    ORPHAN_BYTES,
+    LogTail,
+    TailError,
+    TailReader,
+    lines_backwards,
+    rotated,
+)
+from authz.core.tlog.lines import checkpoint_line, leaf_end, sign_checkpoint
+from authz.core.tlog.merkle import CompactRange, leaf_hash
+from authz.core.tlog.note import NoteSigner, NoteVerifier
+
+MAX_TORN: Final = 64  # parts of lines that a closed log names
+_MODE: Final = 0o600
+_encode: Final = msgspec.json.Encoder().encode
+_log: Final = logging.getLogger("authz.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousLog:
+    """A log of an earlier process, as it ended."""
+
+    log: str
+    size: int
+    root: bytes
+
+    def members(self) -> dict[str, object]:
+        """Return what the first line of the next log says of it."""
+        return {"log": self.log, "size": self.size, "root": b64encode(self.root).decode()}
+
+
+class Recovery:
+    """Looks for a worker's earlier logs, and closes those that a crash left open."""
+
+    def __init__(self, signer: NoteSigner, worker: int, workers: int, recovered_by: str) -> None:
+        """Take the server's signer, and the name of the log that this process opens."""
+        self._signer = signer
+        self._worker = worker
+        self._workers = workers
+        self._recovered_by = recovered_by
+        self._verifier = NoteVerifier(signer.public_pem.encode())
+
+    def recover(self, path: Path) -> Sequence[PreviousLog]:
+        """Close the open logs of a file, or of the last one before it; return all ends found.
+
+        What can't be closed is logged, and left as it is. Raises OSError.
+        """
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            return ()
+        for file in (path, *rotated(path)):
+            try:
+                found = self._tails(file) if file.is_file() else []
+            except TailError as error:
+                _log.error("%s: an earlier log there can't be closed: %s", file, error)
+                return ()
+            if found:
+                return [end for tail in found if (end := self._end_alone(path, file, tail))]
+        return ()
+
+    def _end_alone(self, path: Path, file: Path, tail: LogTail) -> PreviousLog | None:
+        """Return how a log ended, unless its process lives: one of workers that are no more."""
+        number = int(tail.origin.split("/")[1])
+        if number == self._worker:
+            return self._end(file, tail)
+        try:
+            lock = WorkerLock.hold(path, self._signer.name, number)
+        except OSError:
+            return None
+        with closing(lock):
+            return self._end(file, tail)
+
+    def _tails(self, path: Path) -> list[LogTail]:
+        reader = TailReader(self._signer.name, self._worker, self._workers, self._verifier)
+        for line, is_whole, read in lines_backwards(path):
+            reader.feed(line, is_whole=is_whole)
+            if reader.is_done() and (self._worker or read >= ORPHAN_BYTES):
+                break
+        return list(reader.found.values())
+
+    def _end(self, path: Path, tail: LogTail) -> PreviousLog | None:
+        """Return how a log ended, having closed it if nobody has."""
+        try:
+            tree = tail.tree(self._verifier)
+        except TailError as error:
+            _log.error("%s: an earlier log there can't be closed: %s", path, error)
+            return None
+        if tail.lines or not self._is_closed(path, tail):
+            self._close(path, tail, tree)
+        return PreviousLog(tail.origin, tree.end, tree.root())
+
+    def _is_closed(self, path: Path, tail: LogTail) -> bool:
+        """Tell whether the leaf before the last checkpoint is the one that closes the log."""
+        end = leaf_end(tail.origin, tail.signed.tree.end - 1) if tail.signed else b""
+        for line, _, _ in lines_backwards(path, ORPHAN_BYTES):
+            if line.endswith(end):
+                return line.startswith(b'{"audit":"closed"')
+        return False
+
+    def _close(self, path: Path, tail: LogTail, tree: CompactRange) -> None:
+        """Write the last leaf, unless it is there, and the checkpoint."""
+        now, lines = time_text(time.time()), []
+        after = tail.signed.tree.end if tail.signed else 0
+        if not tail.ends_closed():
+            closed = {
+                "audit": "closed",
+                "reason": "crashed",
+                "time": now,
+                "recovered_by": self._recovered_by,
+                "after": tree.end,
+                "torn": [b64encode(leaf_hash(one)).decode() for one in tail.torn[:MAX_TORN]],
+            }
+            lines.append(_encode(closed)[:-1] + leaf_end(tail.origin, tree.end))
+            tree.append(leaf_hash(lines[0]))
+            _log.warning(
+                "%s: the process before crashed; its log is closed at record %d", path, tree.end - 1
+            )
+        signed = sign_checkpoint(self._signer, tail.origin, tree, now, after)
+        _append(path, b"".join(line + b"\n" for line in lines) + checkpoint_line(signed))
+
+
+def _append(path: Path, lines: bytes) -> None:
+    """Add lines to a file, behind the half of a line that may be its end. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, _MODE), "ab", 0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = os.fstat(file.fileno()).st_size
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            lines = b"\n" + lines
+        while lines:
+            lines = lines[file.write(lines) :]
+        os.fsync(file.fileno())
