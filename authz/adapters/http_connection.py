@@ -171,9 +171,10 @@ def cut_at(deadline: float, connection: HTTPConnection) -> Iterator[None]:
 
     A socket's timeout is for one read; a sender of a byte a second would never reach it.
     """
-    remaining = max(0.0, deadline - time.monotonic())
+    remaining = max(0.001, deadline - time.monotonic())  # 0 would mean: never wait
     sock = connection.sock
-    sock.settimeout(remaining or 0.001)  # 0 would mean: never wait
+    connection.timeout = remaining  # it sets the socket's to its own, which was for connecting
+    sock.settimeout(remaining)
     timer = threading.Timer(remaining, _shut, (sock,))
     timer.daemon = True
     timer.start()
