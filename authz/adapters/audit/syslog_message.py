@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from authz import __version__
-from authz.adapters.audit.line_facts import LineFacts, facts_of
+from authz.adapters.audit.line_facts import REMEMBERED, LineFacts, end_of, facts_of, parts_of
 
 APP_NAME: Final = "agent-authz"
 MAX_SEQUENCE_ID: Final = 2**31 - 1  # RFC 5424 section 7.3.1, which then begins again with 1
@@ -40,12 +41,12 @@ class Originator:
 
     def frame(self, line: bytes, sequence_id: int) -> bytes:
         """Return the message of a line without its line feed, behind its length in bytes."""
-        facts = facts_of(line)
-        severity = _WARNING if facts.is_warning else _INFORMATIONAL
+        parts = parts_of(line)
+        severity, message_id = _described(parts.beginning)
         head = (
-            f"<{self.facility * 8 + severity}>{_VERSION} {_timestamp(facts)} "
+            f"<{self.facility * 8 + severity}>{_VERSION} {_timestamp(end_of(parts.end).time)} "
             f"{_field(self.hostname, _MAX_HOSTNAME_CHARS)} {APP_NAME} {self.process_id} "
-            f"{_message_id(facts)} {_structured_data(sequence_id)} "
+            f"{message_id} {_structured_data(sequence_id)} "
         )
         message = head.encode("ascii") + _text(line)
         return b"%d %b" % (len(message), message)
@@ -67,8 +68,15 @@ def _structured_data(sequence_id: int) -> str:
     return f'[meta sequenceId="{sequence_id}"]{origin}'
 
 
-def _timestamp(facts: LineFacts) -> str:
-    return facts.time if _TIMESTAMP.fullmatch(facts.time) else NIL
+def _timestamp(text: str) -> str:
+    return text if _TIMESTAMP.fullmatch(text) else NIL
+
+
+@lru_cache(REMEMBERED)
+def _described(beginning: bytes) -> tuple[int, str]:
+    """Return the severity of a line, and its MSGID."""
+    facts = facts_of(beginning)
+    return _WARNING if facts.is_warning else _INFORMATIONAL, _message_id(facts)
 
 
 def _message_id(facts: LineFacts) -> str:
