@@ -17,8 +17,6 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import (
     LogRecord,
-    ResourceLogs,
-    ScopeLogs,
     SeverityNumber,
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -80,43 +78,44 @@ class RequestWriter:
     def write(self, lines: Sequence[bytes]) -> bytes:
         """Return the request for lines without their line feed, encoded."""
         observed = time.time_ns()
-        records = [record_of(line, observed) for line in lines]
-        scoped = ScopeLogs(scope=self._scope, log_records=records, schema_url=SCHEMA_URL)
-        logs = ResourceLogs(resource=self._resource, scope_logs=[scoped], schema_url=SCHEMA_URL)
-        return ExportLogsServiceRequest(resource_logs=[logs]).SerializeToString()
+        request = ExportLogsServiceRequest()
+        logs = request.resource_logs.add(resource=self._resource, schema_url=SCHEMA_URL)
+        scoped = logs.scope_logs.add(scope=self._scope, schema_url=SCHEMA_URL)
+        for line in lines:
+            fill(scoped.log_records.add(), line, observed)
+        return request.SerializeToString()
 
 
-def record_of(line: bytes, observed_ns: int) -> LogRecord:
-    """Return the log record of a line, read at ``observed_ns`` (Unix nanoseconds)."""
+def fill(record: LogRecord, line: bytes, observed_ns: int) -> None:
+    """Fill the log record of a line, read at ``observed_ns`` (Unix nanoseconds)."""
     parts = parts_of(line)
-    event, warns, attributes = _described(parts.beginning)
+    record.MergeFromString(_described(parts.beginning))
     end = end_of(parts.end)
-    severity = SeverityNumber.SEVERITY_NUMBER_WARN if warns else SeverityNumber.SEVERITY_NUMBER_INFO
-    return LogRecord(
-        time_unix_nano=_nanoseconds(end.time),
-        observed_time_unix_nano=observed_ns,
-        severity_number=severity,
-        severity_text="WARN" if warns else "INFO",
-        body=_body(line),
-        attributes=attributes,
-        trace_id=_id(end.trace_id, _TRACE_ID_DIGITS),
-        span_id=_id(end.span_id, _SPAN_ID_DIGITS),
-        event_name=event,
-    )
+    record.time_unix_nano = _nanoseconds(end.time)
+    record.observed_time_unix_nano = observed_ns
+    record.trace_id = _id(end.trace_id, _TRACE_ID_DIGITS)
+    record.span_id = _id(end.span_id, _SPAN_ID_DIGITS)
+    try:
+        record.body.string_value = line.decode()
+    except UnicodeDecodeError:  # not a line of ours, and a text has to be UTF-8
+        record.body.bytes_value = line
 
 
 @lru_cache(REMEMBERED)
-def _described(beginning: bytes) -> tuple[str, bool, list[KeyValue]]:
-    """Return the event's name, whether it is a warning, and the attributes."""
+def _described(beginning: bytes) -> bytes:
+    """Return the part of a log record that its line's beginning determines, encoded.
+
+    Merging it takes a tenth of the time of setting its fields.
+    """
     facts = facts_of(beginning)
-    return _event(facts), facts.is_warning, _attributes(dict(_named(facts)))
-
-
-def _body(line: bytes) -> AnyValue:
-    try:
-        return AnyValue(string_value=line.decode())
-    except UnicodeDecodeError:  # not a line of ours, and a text has to be UTF-8
-        return AnyValue(bytes_value=line)
+    warns = facts.is_warning
+    severity = SeverityNumber.SEVERITY_NUMBER_WARN if warns else SeverityNumber.SEVERITY_NUMBER_INFO
+    return LogRecord(
+        severity_number=severity,
+        severity_text="WARN" if warns else "INFO",
+        attributes=_attributes(dict(_named(facts))),
+        event_name=_event(facts),
+    ).SerializeToString()
 
 
 def _named(facts: LineFacts) -> Iterator[tuple[str, _Value]]:
