@@ -59,7 +59,9 @@ class TestTls(AuditSinkConformance):
             yield Syslog(rsyslog, SyslogSink(settings_of(rsyslog, authority)))
 
 
-def settings_of(rsyslog: Rsyslog, authority: Authority, host: str = "localhost") -> SyslogSinkSettings:
+def settings_of(
+    rsyslog: Rsyslog, authority: Authority, host: str = "localhost"
+) -> SyslogSinkSettings:
     """Return the settings for a receiver whose CA this is."""
     address = f"{host}:{rsyslog.address.rpartition(':')[2]}"
     return SyslogSinkSettings.model_validate(

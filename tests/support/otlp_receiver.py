@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -26,8 +26,8 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from lab.ca import Svid
 
 # What a receiver answers to a request's records: None to take them, a code, or a whole answer.
-Answer = grpc.StatusCode | ExportLogsServiceResponse | Status | None
-Script = Callable[[Sequence[LogRecord]], Answer]
+Answer: TypeAlias = grpc.StatusCode | ExportLogsServiceResponse | Status | None
+Script: TypeAlias = Callable[[Sequence[LogRecord]], Answer]
 
 
 def take(_: Sequence[LogRecord]) -> Answer:

@@ -82,7 +82,7 @@ def fields_of(line: str) -> Message:
     """Return a line of the file of fields, whose elements of STRUCTURED-DATA may hold spaces."""
     *head, rest = line.split(" ", 7)
     end = rest.index("] ") + 1 if rest.startswith("[") else rest.index(" ")
-    return Message(*head, rest[:end], rest[end + 1 :])
+    return Message._make([*head, rest[:end], rest[end + 1 :]])
 
 
 class Rsyslog(AbstractContextManager["Rsyslog"]):

@@ -1,5 +1,6 @@
 """Sends requests to a collector by OTLP/gRPC."""
 
+import re
 import ssl
 import time
 from pathlib import Path
@@ -40,13 +41,15 @@ _OPTIONS: Final = (
 )
 # The library's texts, and the words for operators.
 _FAULTS: Final = (
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is invalid: name its CA in tls.ca_file"),
     ("Connection refused", "connection refused"),
-    ("DNS resolution failed", "can't look up the name"),
-    ("andshake failed", "TLS failed"),
-    ("No match found for server name", "its certificate is for another name"),
     ("Deadline Exceeded", "Timeout: it took too long"),
+    ("lookup failed", "can't look up the name"),
+    ("Hostname Verification", "its certificate is for another name"),
+    ("andshake failed", "its certificate is invalid: name the CA that made it in tls.ca_file"),
+    ("Socket closed", "it ended the connection: it may ask for a certificate, or has no TLS"),
 )
+_NAME: Final = re.compile(r"[0-9a-z_.-]+(?<!-bin)")  # gRPC over HTTP/2, Custom-Metadata
+_VALUE: Final = re.compile(r"[ -~]+")
 
 
 class GrpcExporter:
@@ -74,8 +77,6 @@ class GrpcExporter:
             # The next attempt connects at once: the channel's own back-off takes up to minutes.
             self.close()
             return _judged(error)
-        except ValueError:
-            raise ReceiverError("a header of the config, or the token, is invalid") from None
         return verdict_of(answer)
 
     def close(self) -> None:
@@ -102,7 +103,7 @@ class GrpcExporter:
         )
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        fields = [(name.lower(), value) for name, value in self._settings.headers.items()]
+        fields = [_field(name.lower(), text) for name, text in self._settings.headers.items()]
         if self._settings.token_file is not None:
             try:
                 token = read_bearer_token(self._settings.token_file)
@@ -110,6 +111,13 @@ class GrpcExporter:
                 raise ReceiverError(str(error)) from None
             fields.append(("authorization", f"Bearer {token}"))
         return tuple(fields)
+
+
+def _field(name: str, text: str) -> tuple[str, str]:
+    """Return a header. Raises ReceiverError for one that gRPC does not allow."""
+    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(text):
+        raise ReceiverError(f"headers: {name!r} can't be sent by gRPC: its name or its text is odd")
+    return name, text
 
 
 def _as_it_is(data: bytes) -> bytes:

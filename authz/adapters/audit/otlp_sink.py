@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # an optional extra
 # Collectors take 4 MiB by gRPC unless they are told otherwise; attributes add to a line's bytes.
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 MAX_REQUEST_LINES: Final = 500
+MAX_REFUSED_IN_A_ROW: Final = 8  # lines, one by one, after which something else must be wrong
 _EXTRA: Final = "otel"
 _MODULE: Final = "opentelemetry"
 _END: Final = b"\n"
@@ -55,6 +56,7 @@ class OtlpSink:
         self._waiting: list[bytes] = []  # lines without their line feed
         self._not_before = 0.0  # monotonic seconds: until then the collector asks to be left alone
         self._at_once = MAX_REQUEST_LINES
+        self._refused_in_a_row = 0
         self._reopens = False
 
     @property
@@ -108,12 +110,26 @@ class OtlpSink:
         if verdict.refused and len(lines) > 1:
             self._at_once = len(lines) // 2
             return False
-        self._at_once = min(2 * self._at_once, MAX_REQUEST_LINES)
         if verdict.refused:
-            self._refused.add(1, verdict.refused)
-        elif verdict.rejected:
+            self._refuse(verdict.refused)
+        else:
+            self._refused_in_a_row = 0
+            self._at_once = min(2 * self._at_once, MAX_REQUEST_LINES)
+        if verdict.rejected:
             self._refused.add(min(verdict.rejected, len(lines)), "it took a request in part only")
         return True
+
+    def _refuse(self, why: str) -> None:
+        """Give up a line that was refused alone. Raises ReceiverError if all of them are.
+
+        Then it hardly is the lines' fault. Each attempt asks about one, which is lost, and the
+        pauses between attempts keep the others until an operator has seen it.
+        """
+        self._refused.add(1, why)
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row > MAX_REFUSED_IN_A_ROW:
+            del self._waiting[:1]
+            raise ReceiverError(f"it refuses every record: {why}")
 
 
 def _opened(settings: OtlpSettings) -> "tuple[Exporter, RequestWriter]":
