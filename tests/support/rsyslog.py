@@ -155,6 +155,10 @@ class Rsyslog(AbstractContextManager["Rsyslog"]):
         self._process.send_signal(how)
         self._process.wait(PATIENCE_SECONDS)
 
+    def suspend(self) -> None:
+        """Let it read nothing more; its machine still takes what is sent."""
+        self._process.send_signal(signal.SIGSTOP)
+
     def log(self) -> str:
         """Return what it says of itself."""
         return (self.folder / "log").read_text()
