@@ -45,8 +45,14 @@ class LineEnd(msgspec.Struct, frozen=True, gc=False):
     """Members of a line's end, by their names there; one that it lacks is empty."""
 
     time: str = ""
+    until: str = ""
     trace_id: str = ""
     span_id: str = ""
+
+    @property
+    def at(self) -> str:
+        """Return the line's time; of lost records, that of the last one."""
+        return self.time or self.until
 
 
 class LineParts(NamedTuple):

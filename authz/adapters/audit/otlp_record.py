@@ -91,7 +91,7 @@ def fill(record: LogRecord, line: bytes, observed_ns: int) -> None:
     parts = parts_of(line)
     record.MergeFromString(_described(parts.beginning))
     end = end_of(parts.end)
-    record.time_unix_nano = _nanoseconds(end.time)
+    record.time_unix_nano = _nanoseconds(end.at)
     record.observed_time_unix_nano = observed_ns
     record.trace_id = _id(end.trace_id, _TRACE_ID_DIGITS)
     record.span_id = _id(end.span_id, _SPAN_ID_DIGITS)

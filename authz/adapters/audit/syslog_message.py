@@ -44,7 +44,7 @@ class Originator:
         parts = parts_of(line)
         severity, message_id = _described(parts.beginning)
         head = (
-            f"<{self.facility * 8 + severity}>{_VERSION} {_timestamp(end_of(parts.end).time)} "
+            f"<{self.facility * 8 + severity}>{_VERSION} {_timestamp(end_of(parts.end).at)} "
             f"{_field(self.hostname, _MAX_HOSTNAME_CHARS)} {APP_NAME} {self.process_id} "
             f"{message_id} {_structured_data(sequence_id)} "
         )
