@@ -18,7 +18,7 @@ from opentelemetry.semconv.schemas import Schemas
 
 from authz import __version__
 from authz.adapters.audit.otlp_record import SCHEMA_URL, RequestWriter
-from support.otlp_receiver import records_in
+from support.otlp_logs_receiver import records_in
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 FULL: dict[str, Any] = {

@@ -6,52 +6,39 @@ again, so its lines may arrive twice.
 
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
+from authz.adapters.audit.otlp_grpc import GrpcExporter
+from authz.adapters.audit.otlp_http import HttpExporter
+from authz.adapters.audit.otlp_record import RequestWriter
+from authz.adapters.audit.otlp_verdict import Verdict
 from authz.adapters.audit.receiver import ReceiverError, Refused
 from authz.adapters.receiver_settings import OtlpProtocol, OtlpSettings
-from authz.core.extras import missing_extra
-
-if TYPE_CHECKING:  # an optional extra
-    from authz.adapters.audit.otlp_record import RequestWriter
-    from authz.adapters.audit.otlp_verdict import Verdict
 
 # Collectors take 4 MiB by gRPC unless they are told otherwise; attributes add to a line's bytes.
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 MAX_REQUEST_LINES: Final = 500
 MAX_REFUSED_IN_A_ROW: Final = 8  # lines, one by one, after which something else must be wrong
-_EXTRA: Final = "otel"
-_MODULE: Final = "opentelemetry"
 _END: Final = b"\n"
 
 
 class Exporter(Protocol):
     """A way to a collector."""
 
-    def export(self, request: bytes) -> "Verdict":
+    def export(self, request: bytes) -> Verdict:
         """Send a request; return the verdict. Raises ReceiverError: it may be sent again."""
 
     def close(self) -> None:
         """Close the connection; the next request opens one."""
 
 
-def otel_fault(what: str) -> str:
-    """Return why there is no OTLP here, "" if there is; ``what`` begins the sentence."""
-    return "" if find_spec(_MODULE) is not None else missing_extra(_EXTRA, what)
-
-
 class OtlpSink:
     """A collector: a ``Sink``. One thread uses it, except for ``reopen``."""
 
     def __init__(self, settings: OtlpSettings, name: str) -> None:
-        """Take the collector, and the sink's name; the first flush connects.
-
-        Raises ReceiverError without the extra.
-        """
-        if why := otel_fault("the audit sink needs"):
-            raise ReceiverError(why)
-        self._exporter, self._writer = _opened(settings)
+        """Take the collector, and the sink's name; the first flush connects."""
+        self._exporter = _exporter_of(settings)
+        self._writer = RequestWriter()
         self._refused = Refused(name)
         self._waiting: list[bytes] = []  # lines without their line feed
         self._not_before = 0.0  # monotonic seconds: until then the collector asks to be left alone
@@ -132,16 +119,10 @@ class OtlpSink:
             raise ReceiverError(f"it refuses every record: {why}")
 
 
-def _opened(settings: OtlpSettings) -> "tuple[Exporter, RequestWriter]":
-    from authz.adapters.audit.otlp_record import RequestWriter  # noqa: PLC0415 - an extra
-
+def _exporter_of(settings: OtlpSettings) -> Exporter:
     if settings.protocol is OtlpProtocol.GRPC:
-        from authz.adapters.audit.otlp_grpc import GrpcExporter  # noqa: PLC0415 - an extra
-
-        return GrpcExporter(settings), RequestWriter()
-    from authz.adapters.audit.otlp_http import HttpExporter  # noqa: PLC0415 - an extra
-
-    return HttpExporter(settings), RequestWriter()
+        return GrpcExporter(settings)
+    return HttpExporter(settings)
 
 
 def _fitting(lines: Sequence[bytes]) -> int:
