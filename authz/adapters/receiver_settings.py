@@ -1,6 +1,8 @@
 """Settings of servers that receive what this server tells of its work: TLS, and OTLP."""
 
+import re
 from typing import Annotated, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -16,6 +18,11 @@ from authz.core.settings import (
 from authz.core.urls import check_url, is_plaintext
 
 MAX_HEADERS: Final = 32
+# Names that both HTTP (RFC 9110 section 5.1) and gRPC take, and visible ASCII, which can't end a
+# header. gRPC has names of its own, and values of bytes under names that end in -bin.
+_NAME: Final = re.compile(r"(?!grpc-)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(?<!-bin)")
+_VALUE: Final = re.compile(r"[!-~]([ -~]{0,4094}[!-~])?")
+_SHOWN_CHARS: Final = 128
 _Section = TypeVar("_Section", bound=Settings)
 
 
@@ -69,3 +76,27 @@ class OtlpSettings(Settings):
     @model_validator(mode="after")
     def _nobody_on_the_way(self) -> Self:
         return require_private(self, self.endpoint, insecure=self.insecure, key="endpoint")
+
+    @model_validator(mode="after")
+    def _grpc_has_no_path(self) -> Self:
+        if self.protocol is OtlpProtocol.GRPC and urlsplit(self.endpoint).path not in {"", "/"}:
+            raise MisfitError(
+                "with protocol grpc the URL has no path: leave it out, or set protocol: http",
+                "endpoint",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _headers_can_be_sent(self) -> Self:
+        for name, value in self.headers.items():
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise MisfitError(
+                    f"{name[:_SHOWN_CHARS]!r} is not a header that a collector can be sent: a name "
+                    "must be letters, digits and -, and a value visible ASCII",
+                    "headers",
+                )
+            if name.lower() == "authorization" and self.token_file is not None:
+                raise MisfitError(
+                    "token_file sets authorization already: leave one of them out", "headers"
+                )
+        return self

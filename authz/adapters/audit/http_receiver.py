@@ -8,7 +8,7 @@ import email.utils
 import http.client
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ from authz.core.urls import is_plaintext
 # A connection is left after this time, so that a changed address, token or certificate counts.
 CONNECTION_SECONDS: Final = 300.0
 MAX_RETRY_AFTER_SECONDS: Final = 300.0  # no receiver can silence us for longer
-MAX_ANSWER_BYTES: Final = 64 * 1024  # nothing reads it; more is not worth a kept connection
+MAX_ANSWER_BYTES: Final = 64 * 1024  # more is not worth a kept connection
 _CHUNK_BYTES: Final = 16 * 1024
 _DELAY_DIGITS: Final = 9
 _UNAUTHORIZED: Final = 401
@@ -43,10 +43,17 @@ _HEADERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A receiver's answer: its status, and for how many seconds it asks to be left alone."""
+    """A receiver's answer.
+
+    Attributes:
+        status: its status.
+        retry_after_seconds: for how long it asks to be left alone, 0 if it names no time.
+        body: its body, empty if not all of it came, or more than MAX_ANSWER_BYTES.
+    """
 
     status: int
     retry_after_seconds: float
+    body: bytes = field(default=b"", repr=False)  # it may repeat records
 
 
 class HttpReceiver:
@@ -112,8 +119,9 @@ class HttpReceiver:
         with cut_at(deadline, connection):
             self._send(connection, body)
             with closing(connection.getresponse()) as response:
-                answer = Answer(response.status, _retry_after(response.headers.get("retry-after")))
-                is_over = _is_read(response)
+                delay = _retry_after(response.headers.get("retry-after"))
+                body, is_over = _read(response)
+        answer = Answer(response.status, delay, body)
         if not is_over or connection.sock is None or time.monotonic() >= deadline:
             self.close()
         return answer
@@ -149,17 +157,17 @@ def _receiver_error(error: Exception, deadline: float) -> ReceiverError:
     )
 
 
-def _is_read(response: urllib3.BaseHTTPResponse) -> bool:
-    """Read the answer's body, which says nothing more; tell whether all of it came."""
-    left = MAX_ANSWER_BYTES
+def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
+    """Return the answer's body, and whether all of it came and was read."""
+    body = bytearray()
     try:
         while chunk := response.read1(_CHUNK_BYTES):
-            left -= len(chunk)
-            if left < 0:
-                return False
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                return b"", False
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError):
-        return False  # the status stands, and has come
-    return True
+        return b"", False  # the status stands, and has come
+    return bytes(body), True
 
 
 def _retry_after(text: str | None) -> float:

@@ -1,6 +1,7 @@
 """The ``audit`` section of the config."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -13,6 +14,7 @@ from authz.adapters.receiver_settings import (
     require_private,
 )
 from authz.core.choice import Choice
+from authz.core.extras import missing_extra
 from authz.core.settings import (
     Duration,
     FileText,
@@ -25,6 +27,7 @@ from authz.core.urls import check_url
 
 STANDARD_OUTPUT: Final = "-"
 SINK_KINDS: Final = ("path", "http", "otlp", "syslog")
+_OTLP_MODULE: Final = "opentelemetry.proto"
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,31}$"
 _ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):[0-9]{1,5}$"
 
@@ -69,14 +72,21 @@ class HttpSinkSettings(Settings):
 
 
 class SyslogSinkSettings(Settings):
-    """Records as syslog messages (RFC 5424), over TLS (RFC 5425)."""
+    """Records as syslog messages (RFC 5424), over TLS (RFC 5425).
+
+    Syslog acknowledges nothing. If a connection is cut, the last batch is sent again, so that some
+    records arrive twice; earlier ones that the receiver's machine had and the receiver had not read
+    are lost. Use otlp or http where none may be.
+    """
 
     address: Annotated[str, Field(pattern=_ADDRESS), PortExists]
-    """host:port of the receiver; 6514 is the port of syslog over TLS."""
+    """host:port of the receiver; 6514 is the port of syslog over TLS. Its certificate must be for
+    this host.
+    """
     facility: int = Field(default=13, ge=0, le=23)
     """The facility (RFC 5424 section 6.2.1): 13 is log audit, 10 is authpriv, 16 is local0."""
     tls: ReceiverTlsSettings = ReceiverTlsSettings()
-    """TLS towards the receiver, which must have a certificate for the host."""
+    """TLS towards the receiver."""
     insecure: bool = False
     """Use plain TCP (RFC 6587): anyone on the network path can then read and change records."""
     timeout: Duration = Field(default=10.0, ge=0.1, le=300.0)
@@ -128,9 +138,18 @@ class SinkSettings(Settings):
             raise ValueError(f"a sink needs one of {', '.join(SINK_KINDS)}")
         if len(given) > 1:
             raise MisfitError(f"a sink has one kind: leave {given[0]} or this out", given[1])
+        if self.otlp is not None and not _has_otlp():
+            raise MisfitError(missing_extra("otel", "an audit sink by OTLP needs"), "otlp")
         if self.spool is not None and self.path is not None:
             raise MisfitError("a file needs no spool: it is on disk already", "spool")
         return self
+
+
+def _has_otlp() -> bool:
+    try:
+        return find_spec(_OTLP_MODULE) is not None
+    except ModuleNotFoundError:  # its parent is missing too
+        return False
 
 
 class WitnessSettings(Settings):

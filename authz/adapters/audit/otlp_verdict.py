@@ -1,0 +1,49 @@
+"""What a collector's answer means for the records sent, by the OTLP specification.
+
+It lists what may be sent again, and has everything else dropped. We also keep records where the
+answer is about us or the address, and says nothing of the records: a wrong token must not cost any.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+# OTLP/HTTP, "Retryable Response Codes".
+RETRYABLE_STATUSES: Final[AbstractSet[int]] = frozenset({429, 502, 503, 504})
+# Not authenticated, not permitted, a wrong path, method or proxy, a redirect.
+OURS_STATUSES: Final[AbstractSet[int]] = frozenset({401, 403, 404, 405, 407, *range(300, 400)})
+# OTLP/gRPC, "Failures"; RESOURCE_EXHAUSTED only with RetryInfo.
+RETRYABLE_CODES: Final[AbstractSet[str]] = frozenset(
+    {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
+)
+RETRYABLE_WITH_DELAY: Final = "RESOURCE_EXHAUSTED"
+OURS_CODES: Final[AbstractSet[str]] = frozenset(
+    {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "UNIMPLEMENTED"}
+)
+MAX_RETRY_AFTER_SECONDS: Final = 300.0  # no collector can silence us for longer
+
+
+class Verdict(NamedTuple):
+    """A collector's final answer to a request.
+
+    Attributes:
+        refused: why it will never take the request; "" if it took it.
+        rejected: how many records of a request that it took it will never take.
+    """
+
+    refused: str = ""
+    rejected: int = 0
+
+
+def verdict_of(body: bytes) -> Verdict:
+    """Return the verdict of an answer that takes the request, which may be partial.
+
+    A body that can't be read takes all: its status says so.
+    """
+    try:
+        answer = ExportLogsServiceResponse.FromString(body)
+    except DecodeError:
+        return Verdict()
+    return Verdict(rejected=max(0, answer.partial_success.rejected_log_records))
