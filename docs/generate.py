@@ -16,6 +16,7 @@ from generating.config_pages import FOLDER, config_pages
 from generating.man_page import man_page
 from generating.metrics_page import metrics_page
 from generating.reasons_page import reasons_page
+from generating.rule_manifest import MANIFEST, rule_manifest
 from generating.shown_files import with_files
 
 HERE: Final = Path(__file__).parent
@@ -43,6 +44,7 @@ def pages() -> dict[str, str]:
         "man/authz.1": man_page(),
         **{f"../envoy/{name}": text for name, text in shipped_bootstraps().items()},
         **{f"../{name}": text for name, text in shipped.items()},
+        f"../{MANIFEST}": rule_manifest(HERE.parent),
         **{name: with_files(HERE / name, HERE.parent, shipped) for name in SHOWING},
         "schema.json": json.dumps(schema(), indent=2) + "\n",
     }
