@@ -60,9 +60,16 @@ def dashboard() -> str:
 
 
 def _source() -> dict[str, Any]:
-    return {"name": "datasource", "label": "Data source", "type": "datasource"} | {
+    return {
+        "name": "datasource",
+        "label": "Data source",
+        "type": "datasource",
         "query": "prometheus",
         "refresh": 1,
+        "regex": "",
+        "options": [],
+        "multi": False,
+        "includeAll": False,
     }
 
 
@@ -75,7 +82,7 @@ def _variable(name: str) -> dict[str, Any]:
         "label": name.capitalize(),
         "type": "query",
         "datasource": _SOURCE,
-        "query": {"query": query, "refId": name},
+        "query": {"qryType": 1, "query": query, "refId": f"variable-{name}"},
         "definition": query,
         "refresh": 2,  # when the time range changes
         "sort": 1,
