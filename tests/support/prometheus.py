@@ -24,6 +24,7 @@ RULES: Final = OBSERVABILITY / "authz-rules.yaml"
 DASHBOARD: Final = OBSERVABILITY / "grafana" / "dashboards" / "authz.json"
 UNPACKED: Final = ROOT / ".venv-prometheus" / "usr" / "bin"
 _STEP: Final = "200ms"  # of scrapes and rules, so that rates have values within a second
+_READY: Final = "Server is ready to receive web requests"
 _LISTENS: Final = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:\d+)')
 
 
@@ -87,8 +88,8 @@ class Prometheus(AbstractContextManager["Prometheus"]):
         self._process = Process("prometheus", command, folder / "prometheus.log")
 
     def __enter__(self) -> Self:
-        """Wait until it listens."""
-        self._process.wait_until(lambda: bool(self._listens()))
+        """Wait until it answers."""
+        self._process.wait_until(lambda: _READY in self._process.log.read_text())
         return self
 
     def __exit__(self, *_: object) -> None:
