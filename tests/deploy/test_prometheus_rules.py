@@ -16,7 +16,7 @@ HEADINGS: Final = re.findall(
 RUNBOOK: Final = "docs/howto/operate.md#"
 
 
-def tested() -> list[dict[str, Any]]:
+def cases() -> list[dict[str, Any]]:
     """Each question of the unit tests: an alert, a time, and the alerts that are expected."""
     files = [yaml.safe_load(path.read_text())["tests"] for path in TESTS]
     return [case for tests in files for test in tests for case in test["alert_rule_test"]]
@@ -51,7 +51,7 @@ def test_an_alert_is_tested(alert: dict[str, Any]) -> None:
 
     Promtool compares all labels and texts of those that fire.
     """
-    mine = [case for case in tested() if case["alertname"] == alert["alert"]]
+    mine = [case for case in cases() if case["alertname"] == alert["alert"]]
     quiet = [case for case in mine if not case["exp_alerts"]]
     firing = [case for case in mine if case["exp_alerts"]]
     assert quiet
