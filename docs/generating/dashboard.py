@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, Final
 
-from generating.dashboard_panels import ROWS, Panel
+from generating.dashboard_panels import Panel
+from generating.dashboard_parts import PARTS
+from generating.dashboard_requests import REQUESTS
 
 DASHBOARD: Final = "deploy/observability/grafana/dashboards/authz.json"
 SCHEMA_VERSION: Final = 39  # Grafana 10.4 and 11; later versions migrate it when they load it
@@ -96,7 +98,7 @@ def _variable(name: str) -> dict[str, Any]:
 def _panels() -> Iterator[dict[str, Any]]:
     """Yield rows and their panels, from left to right and downwards."""
     ids, top = count(1), 0
-    for row, panels in ROWS.items():
+    for row, panels in {**REQUESTS, **PARTS}.items():
         yield {
             "id": next(ids),
             "type": "row",

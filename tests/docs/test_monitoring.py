@@ -64,6 +64,15 @@ def test_a_query(query: str) -> None:
         assert known.issuperset(grouped.split(", "))
 
 
+@pytest.mark.parametrize("query", [query for query in QUERIES if "keys_unavailable|" in query])
+def test_failures_are_those_with_503(query: str) -> None:
+    """A query about the service's own failures asks for each reason that is answered with 503."""
+    failures = {reason.code for reason in Reason if reason.http_status == 503}
+
+    for reasons in re.findall(r'reason=~"([^"]*)"', query):
+        assert set(reasons.split("|")) == failures
+
+
 def test_no_metric_is_forgotten() -> None:
     """Each metric is shown by the dashboard: a new one needs a panel."""
     shown = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
