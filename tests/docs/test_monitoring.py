@@ -23,7 +23,7 @@ VALUES: Final[dict[str, set[str]]] = {
     "cache": set(CacheUse),
     "le": {repr(bound) for bound in BUCKETS_SECONDS},
     "state": {"usable", "refused"},
-    "result": {"taken", "refused"},
+    "result": {"taken", "refused", "success", "failure"},
     "part": {"main", "revocations", "config", "pool"},
     "cause": set(LogStatus.__annotations__),
 }
