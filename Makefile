@@ -137,4 +137,4 @@ lock: ## new versions into the hash-locked requirements
 	cd requirements/node && npm update --save --package-lock-only --omit-lockfile-registry-resolved=true
 
 clean: ## remove what the other targets made
-	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-mesh .venv-nghttp2 .venv-packages .venv-peers .venv-shells .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-mesh .venv-nghttp2 .venv-packages .venv-peers .venv-prometheus .venv-shells .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

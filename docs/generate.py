@@ -15,9 +15,11 @@ from generating.audit_page import audit_page
 from generating.cli_page import cli_page
 from generating.conditions_page import conditions_page
 from generating.config_pages import FOLDER, config_pages
+from generating.dashboard import DASHBOARD, dashboard
 from generating.man_page import man_page
 from generating.metrics_page import metrics_page
 from generating.reasons_page import reasons_page
+from generating.rule_manifest import MANIFEST, rule_manifest
 from generating.shown_files import with_files
 
 HERE: Final = Path(__file__).parent
@@ -46,6 +48,8 @@ def pages() -> dict[str, str]:
         "man/authz.1": man_page(),
         **{f"../envoy/{name}": text for name, text in shipped_bootstraps().items()},
         **{f"../{name}": text for name, text in shipped.items()},
+        f"../{MANIFEST}": rule_manifest(HERE.parent),
+        f"../{DASHBOARD}": dashboard(),
         **{name: with_files(HERE / name, HERE.parent, shipped) for name in SHOWING},
         "schema.json": json.dumps(schema(), indent=2) + "\n",
         "audit-record.schema.json": json.dumps(line_schema(), indent=2) + "\n",

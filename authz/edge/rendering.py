@@ -45,6 +45,8 @@ class RenderedDecision(msgspec.Struct, gc=False):
         response: for the proxy, in no dialect's form.
         audit: the audit record's part on the decision.
         reason: of a deny; None for an allow.
+        refused: the SPIFFE ID of the agent that a deny refuses; "" for an allow, and before the
+            agent is known.
         shadows: what other policies would have decided.
         size: estimated bytes; computed once, not each time that the decision is cached.
         encoded: the response as the last dialect encoded it, so that it is encoded once. Only that
@@ -57,6 +59,7 @@ class RenderedDecision(msgspec.Struct, gc=False):
     shadows: tuple[Shadow, ...] = ()
     size: int = _OVERHEAD_BYTES
     encoded: object = None
+    refused: str = ""
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
@@ -174,9 +177,16 @@ class Renderer:
         if self.redaction is not None:
             record = self.redaction.record(record, operation)
         audit = encode_record(record)
-        # The texts count twice: they are encoded, too.
-        size = 2 * response.chars + len(audit) + _OVERHEAD_BYTES
-        return RenderedDecision(response, audit, response.reason, decision.shadows, size), record
+        refused = record.agent if isinstance(decision, Deny) else ""
+        rendered = RenderedDecision(
+            response,
+            audit,
+            response.reason,
+            decision.shadows,
+            2 * response.chars + len(audit) + _OVERHEAD_BYTES,  # twice: encoded, too
+            refused=refused,
+        )
+        return rendered, record
 
 
 def _record(

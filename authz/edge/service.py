@@ -231,6 +231,8 @@ class CheckService:
         if not is_recorded and audit.must_record:
             rendered = _unrecordable(snapshot, check, "the audit log is full")
         self._metrics.observe(rendered.reason, seconds, is_hit)
+        if rendered.refused:
+            self._metrics.agent_refused(rendered.refused)
         for shadow in rendered.shadows:
             self._metrics.shadowed(shadow)
         until = entry.valid_until if rendered.reason is None else 0.0

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from authz.adapters.metrics import FAMILIES, FamilyKind
+from authz.adapters.metrics import FAMILIES, MAX_NAMED_AGENTS, OTHER_AGENTS, FamilyKind
 
 RESTARTS: Final = "authz_worker_restarts"
 KILLS: Final = "authz_worker_kills"
@@ -27,6 +27,7 @@ _SHARES: Final = frozenset(
     }
 )
 _LEAST: Final = "_timestamp_seconds"
+_AGENTS: Final = "authz_agent_refusals"
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, str, Labels], float]  # by family, sample name and labels
 
@@ -54,6 +55,19 @@ def merged(all_samples: Iterable[Samples]) -> Samples:
     return {key: _rule(key[0])(found) for key, found in values.items()}
 
 
+def bounded(samples: Samples) -> Samples:
+    """Count agents by name only up to the limit of a worker, the rest as others.
+
+    Otherwise each restart could add that many names.
+    """
+    named = [key for key in samples if key[0] == _AGENTS][MAX_NAMED_AGENTS:]
+    kept = {key: value for key, value in samples.items() if key not in set(named)}
+    for family, sample, labels in named:
+        others = (family, sample, tuple((name, OTHER_AGENTS) for name, _ in labels))
+        kept[others] = kept.get(others, 0.0) + samples[family, sample, labels]
+    return kept
+
+
 def _rule(family: str) -> Callable[[list[float]], float]:
     if _is_counted(family) or family in _SHARES:
         return sum
@@ -74,7 +88,7 @@ class MergedMetrics(Collector):
         """Keep the counters of a worker that has ended, and count its restart."""
         counted = {key: value for key, value in samples.items() if _is_counted(key[0])}
         with self._lock:
-            self._departed = merged([self._departed, counted])
+            self._departed = bounded(merged([self._departed, counted]))
             self._own[RESTARTS] += 1
             self._own[KILLS] += is_killed
 

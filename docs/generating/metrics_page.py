@@ -7,7 +7,8 @@ from generating.marks import MADE, anchored
 
 HEAD: Final = """\
 The metrics at `/metrics` of the [admin address](config/admin.md), by the names that their samples
-have there. Labels come from closed sets: a client can't add a series.
+have there. Labels come from closed sets, so that a client can't add a series. The exception is
+`authz_agent_refusals_total`, which names the first hundred agents of each worker.
 
 | name | type | labels | meaning |
 |---|---|---|---|

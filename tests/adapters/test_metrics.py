@@ -15,7 +15,13 @@ from authz.adapters.audit.log import AuditStatus
 from authz.adapters.audit.sink_writer import SinkStatus
 from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
-from authz.adapters.metrics import BUCKETS_SECONDS, FAMILIES, Metrics
+from authz.adapters.metrics import (
+    BUCKETS_SECONDS,
+    FAMILIES,
+    MAX_NAMED_AGENTS,
+    OTHER_AGENTS,
+    Metrics,
+)
 from authz.adapters.revocation_file.watched import RevocationStatus
 from authz.adapters.tls import TlsStatus
 from authz.core.reason import Reason
@@ -27,8 +33,9 @@ from authz.server.liveness import LivenessStatus
 from authz.server.log_writer import LogStatus
 from authz.server.process_metrics import ProcessMetrics, ReportingParts
 from authz.server.reload import ReloadStatus
+from lab.mesh import TRAVEL
 from support.costs import steps_of
-from support.world import World, wait_until
+from support.world import World, check_request, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,6 +260,48 @@ def test_values_of_others(
     assert value(metrics, name, **labels) == expected
 
 
+def refusals(found: Samples) -> dict[str, float]:
+    """The refusals of each agent."""
+    return {
+        dict(labels)["agent"]: number
+        for (name, labels), number in found.items()
+        if name == "authz_agent_refusals_total"
+    }
+
+
+def test_agents_make_a_bounded_number_of_series(metrics: Counted) -> None:
+    """The first hundred have their names, in every thread; the others are counted together."""
+
+    def refuse(first: int) -> None:
+        for number in range(first, first + MAX_NAMED_AGENTS):
+            metrics.observe(Reason.POLICY_DENIED, 0.0, False)
+            metrics.agent_refused(f"spiffe://corp.example/{number}")
+
+    for first in (0, 0, 50):
+        thread = threading.Thread(target=refuse, args=(first,))
+        thread.start()
+        thread.join()
+
+    found = refusals(samples(metrics))
+    assert len(found) == MAX_NAMED_AGENTS + 1
+    assert found["spiffe://corp.example/0"] == 2
+    assert found["spiffe://corp.example/99"] == 3
+    assert found[OTHER_AGENTS] == 50
+
+
+def test_a_refused_agent_is_counted(world: World) -> None:
+    """By its SPIFFE ID, remembered or not; an allow and an unknown caller count for nobody."""
+    world.ask(world.token())
+    world.check(check_request(None, [], principal=""))
+    token = world.token(scope="another")
+    for _ in range(2):
+        world.ask(token)
+
+    text = generate_latest(world.registry).decode()
+    found = [line for line in text.splitlines() if line.startswith("authz_agent_refusals_total{")]
+    assert found == [f'authz_agent_refusals_total{{agent="{TRAVEL}"}} 2.0']
+
+
 def test_an_issuer_without_keys_has_no_age(metrics: Counted) -> None:
     """Keys that never came have no age: zero would look fresh."""
     key = ("authz_keys_age_seconds", (("issuer", "https://b.example"),))
@@ -286,6 +335,7 @@ def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:
     """FAMILIES and a scrape hold the same names, types, labels and helps, in both formats."""
     metrics.observe(None, 0.1, True)
     metrics.introspected("https://a.example", IntrospectionResult.ACTIVE, 0.1)
+    metrics.agent_refused("spiffe://corp.example/travel")
     generate: Callable[..., bytes] = generate_openmetrics if is_open else generate_latest
     text = generate(metrics.registry).decode()
     found = {

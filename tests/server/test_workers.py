@@ -272,6 +272,21 @@ def test_counters_of_the_departed_stay() -> None:
     assert samples["authz_worker_restarts_total"] == 1.0
 
 
+def test_agents_of_the_departed_are_bounded() -> None:
+    """However many workers end, they leave names of a hundred agents, and lose no count."""
+    metrics = MergedMetrics(list)
+    name = "authz_agent_refusals"
+    for worker in range(3):
+        agents = [f"spiffe://corp.example/{worker}/{number}" for number in range(100)]
+        metrics.departed({(name, f"{name}_total", (("agent", one),)): 2.0 for one in agents})
+
+    (family,) = (family for family in metrics.collect() if family.name == name)
+    counts = {sample.labels["agent"]: sample.value for sample in family.samples}
+    assert len(counts) == 101
+    assert counts["(others)"] == 400.0
+    assert sum(counts.values()) == 600.0
+
+
 def test_lines_into_a_pipe_are_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe takes 4096 bytes at once: no write of ours ends in the middle of a shorter line."""
     reader, writer = os.pipe()

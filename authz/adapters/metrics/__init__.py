@@ -1,6 +1,6 @@
 """The service's counters, and the metric families in which Prometheus reads them."""
 
-from authz.adapters.metrics.counts import CallEnd, Metrics
+from authz.adapters.metrics.counts import MAX_NAMED_AGENTS, OTHER_AGENTS, CallEnd, Metrics
 from authz.adapters.metrics.families import (
     BUCKETS_SECONDS,
     FAMILIES,
@@ -13,6 +13,8 @@ from authz.adapters.metrics.families import (
 __all__ = [
     "BUCKETS_SECONDS",
     "FAMILIES",
+    "MAX_NAMED_AGENTS",
+    "OTHER_AGENTS",
     "CallEnd",
     "FamilyKind",
     "Metrics",

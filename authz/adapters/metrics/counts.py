@@ -24,6 +24,8 @@ from authz.core.reason import Reason
 _ALLOW: Final = 0
 _DENY: Final = {reason: at for at, reason in enumerate(Reason, start=1)}
 _SHADOWS: Final = tuple(product(ShadowBy, Effect))
+MAX_NAMED_AGENTS: Final = 100  # series that agents may make: their names are those of proven SVIDs
+OTHER_AGENTS: Final = "(others)"  # no SPIFFE ID, which begins with spiffe://
 
 
 class CallEnd(StrEnum):
@@ -39,13 +41,14 @@ class CallEnd(StrEnum):
 class _Shard:
     """The numbers of one thread."""
 
-    __slots__ = ("buckets", "decisions", "shadows", "sums")
+    __slots__ = ("buckets", "decisions", "refused", "shadows", "sums")
 
     def __init__(self) -> None:
         self.decisions = [0] * (len(_DENY) + 1)
         self.buckets = [[0] * (len(BUCKETS_SECONDS) + 1) for _ in CacheUse]
         self.sums = [0.0, 0.0]
         self.shadows: Counter[tuple[str, ...]] = Counter()
+        self.refused: dict[str, int] = {}
 
 
 class _Introspections:
@@ -66,6 +69,8 @@ class Metrics:
         """Begin with all counters at zero."""
         self._local = threading.local()
         self._shards: list[_Shard] = []
+        self._naming = threading.Lock()
+        self._named: set[str] = set()
         self._callers_refused = 0
         self._calls_ended = dict.fromkeys(CallEnd, 0)
         self._pdp_results = dict.fromkeys(PdpResult, 0)
@@ -88,6 +93,23 @@ class Metrics:
         """Count another policy's decision on the check that this thread has just observed."""
         shard: _Shard = self._local.shard
         shard.shadows[(shadow.by, shadow.decision)] += 1
+
+    def agent_refused(self, agent: str) -> None:
+        """Count a refusal of an agent, after ``observe`` of the same check in the same thread.
+
+        The first MAX_NAMED_AGENTS agents are counted by name and all others together, so that
+        agents can't fill the memory of Prometheus with series.
+        """
+        refused: dict[str, int] = self._local.shard.refused
+        if agent not in refused and not self._may_be_named(agent):
+            agent = OTHER_AGENTS
+        refused[agent] = refused.get(agent, 0) + 1
+
+    def _may_be_named(self, agent: str) -> bool:
+        with self._naming:
+            if agent not in self._named and len(self._named) < MAX_NAMED_AGENTS:
+                self._named.add(agent)
+            return agent in self._named
 
     def caller_refused(self) -> None:
         """Count a call that was refused because its caller may not call.
@@ -127,6 +149,7 @@ class Metrics:
             "authz_shadow_decisions",
             *((labels, sum(counted[labels] for counted in shadows)) for labels in _SHADOWS),
         )
+        yield self._refusals()
         yield self._durations()
         results = self._pdp_results.items()
         yield counter("authz_pdp_calls", *(((result,), count) for result, count in results))
@@ -149,6 +172,12 @@ class Metrics:
             "authz_introspection_duration_seconds",
             *(((issuer,), counted.buckets, counted.seconds) for issuer, counted in issuers),
         )
+
+    def _refusals(self) -> Metric:
+        total: Counter[str] = Counter()
+        for shard in list(self._shards):
+            total.update(shard.refused.copy())  # a copy in one step: its thread goes on counting
+        return counter("authz_agent_refusals", *(((agent,), n) for agent, n in total.items()))
 
     def _decisions(self) -> Metric:
         totals = [sum(column) for column in zip(*self._columns(), strict=True)]

@@ -39,6 +39,11 @@ _HISTOGRAM: Final = FamilyKind.HISTOGRAM
 # By name: the reference page and scrapes are made from this table.
 FAMILIES: Final[dict[str, Family]] = {
     "authz_decisions": Family(_COUNTER, ("decision", "reason"), "Decisions by outcome and reason"),
+    "authz_agent_refusals": Family(
+        _COUNTER,
+        ("agent",),
+        "Refusals of an agent with a proven identity: the first 100 agents, (others) for the rest",
+    ),
     "authz_shadow_decisions": Family(
         _COUNTER,
         ("by", "decision"),

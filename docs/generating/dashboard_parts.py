@@ -1,0 +1,238 @@
+"""The rows of the dashboard about the server's parts: keys, policy, audit log, process."""
+
+from typing import Final
+
+from generating.dashboard_panels import (
+    Panel,
+    age,
+    chosen,
+    growth,
+    growth_by,
+    quantile,
+    rate,
+    rates_by,
+)
+
+PARTS: Final[dict[str, tuple[Panel, ...]]] = {
+    "Keys and certificates": (
+        Panel(
+            "Age of keys",
+            "Since each issuer's keys were last fetched, at the server that did so longest ago. "
+            "They are used until keys.max_age.",
+            {"{{issuer}}": f"max by (issuer) ({chosen('authz_keys_age_seconds')})"},
+            "s",
+        ),
+        Panel(
+            "Keys",
+            "Usable and refused keys of each issuer, at the server with the fewest.",
+            {"{{issuer}} {{state}}": f"min by (issuer, state) ({chosen('authz_keys')})"},
+        ),
+        Panel(
+            "Fetches of keys",
+            "By result.",
+            {"{{issuer}} {{result}}": rates_by("issuer, result", "authz_key_fetches_total")},
+            "reqps",
+        ),
+        Panel(
+            "Next fetch of keys",
+            "Until the next fetch. Below zero the server has stopped fetching.",
+            {
+                "{{issuer}}": "min by (issuer) "
+                f"({chosen('authz_keys_next_refresh_timestamp_seconds')}) - time()"
+            },
+            "s",
+        ),
+        Panel(
+            "Certificate ends in",
+            "Until the end of the server's certificate. Empty without server.tls.",
+            {
+                "{{instance}}": (
+                    f"{chosen('authz_tls_certificate_expiry_timestamp_seconds')} - time()"
+                )
+            },
+            "s",
+        ),
+        Panel(
+            "Changes of the certificate",
+            "Changed TLS files that were taken, or refused as unusable. Empty without server.tls.",
+            {"{{instance}} {{result}}": growth("authz_tls_reloads_total")},
+        ),
+    ),
+    "Other servers": (
+        Panel(
+            "Questions to the decision point",
+            "By result. At zero without pdp.",
+            {"{{result}}": rates_by("result", "authz_pdp_calls_total")},
+            "reqps",
+        ),
+        Panel(
+            "Time of the decision point",
+            "Percentiles of its calls.",
+            {
+                "p50": quantile("0.5", "le", "authz_pdp_duration_seconds"),
+                "p99": quantile("0.99", "le", "authz_pdp_duration_seconds"),
+            },
+            "s",
+        ),
+        Panel(
+            "Introspections",
+            "Questions about opaque tokens by result. Empty without introspection.",
+            {
+                "{{issuer}} {{result}}": rates_by(
+                    "issuer, result", "authz_introspection_calls_total"
+                )
+            },
+            "reqps",
+        ),
+        Panel(
+            "Time of introspection",
+            "99th percentile of the calls. Empty without introspection.",
+            {"{{issuer}}": quantile("0.99", "issuer, le", "authz_introspection_duration_seconds")},
+            "s",
+        ),
+        Panel(
+            "Open circuit breakers",
+            "1 while some agent's questions are not sent, as they failed.",
+            {
+                "decision point": f"max({chosen('authz_pdp_breaker_open')})",
+                "{{issuer}}": f"max by (issuer) ({chosen('authz_introspection_breaker_open')})",
+            },
+            bad_from=1,
+        ),
+    ),
+    "Policy": (
+        Panel(
+            "Policies in force",
+            "Servers by version of the policy. More than one line is a rollout.",
+            {"{{version}}": f"count by (version) ({chosen('authz_policy_info')})"},
+        ),
+        Panel(
+            "Reloads of the config",
+            "Changed configs that were taken or refused.",
+            {"{{result}}": growth_by("result", "authz_config_reloads_total")},
+        ),
+        Panel(
+            "Config",
+            "refused: the config on disk is invalid, and the last valid one is in force. "
+            "shadow: what the rules refuse is allowed.",
+            {
+                "refused": f"max({chosen('authz_config_refused')})",
+                "shadow": f"max({chosen('authz_shadow')})",
+            },
+            bad_from=1,
+        ),
+        Panel(
+            "Config in force since",
+            "Of each server.",
+            {"{{instance}}": age("authz_config_last_reload_timestamp_seconds")},
+            "s",
+        ),
+        Panel(
+            "Revocations",
+            "Those in force, at the server with the fewest.",
+            {"revocations": f"min({chosen('authz_revocations')})"},
+        ),
+        Panel(
+            "Age of revocations",
+            "Since the file was last looked at, as of the scrape. It should be less than a second.",
+            {
+                "{{instance}}": (
+                    f"timestamp({chosen('authz_revocations_last_look_timestamp_seconds')}) - "
+                    f"{chosen('authz_revocations_last_look_timestamp_seconds')}"
+                )
+            },
+            "s",
+        ),
+        Panel(
+            "Reloads of revocations",
+            "Changed files that were taken or refused.",
+            {"{{result}}": growth_by("result", "authz_revocation_reloads_total")},
+        ),
+    ),
+    "Audit": (
+        Panel(
+            "Records",
+            "Records delivered to each sink.",
+            {"{{sink}}": rates_by("sink", "authz_audit_records_total")},
+            "cps",
+        ),
+        Panel(
+            "Lost records",
+            "dropped: there was no room, for the sink without a name before any sink. rejected: "
+            "the receiver will never take them.",
+            {
+                "{{sink}} dropped": growth_by("sink", "authz_audit_dropped_total"),
+                "{{sink}} rejected": growth_by("sink", "authz_audit_rejected_total"),
+            },
+        ),
+        Panel(
+            "Failed writes",
+            "Writes that are tried again.",
+            {"{{sink}}": rates_by("sink", "authz_audit_errors_total")},
+            "cps",
+        ),
+        Panel(
+            "Sinks that fail",
+            "1 while records can't be delivered to a sink, or checkpoints to the witness.",
+            {
+                "{{sink}}": f"max by (sink) ({chosen('authz_audit_failing')})",
+                "witness": f"max({chosen('authz_audit_witness_failing')})",
+            },
+            bad_from=1,
+        ),
+        Panel(
+            "Records in memory",
+            "Waiting for each sink.",
+            {"{{sink}}": f"sum by (sink) ({chosen('authz_audit_queue_length')})"},
+        ),
+        Panel(
+            "Records on disk",
+            "Spooled while a receiver is away.",
+            {"{{sink}}": f"sum by (sink) ({chosen('authz_audit_spool_bytes')})"},
+            "bytes",
+        ),
+        Panel(
+            "Age of the last checkpoint",
+            "Since records were last signed. It grows while there is nothing to record. Empty "
+            "without audit.chain.",
+            {"{{instance}}": age("authz_audit_checkpoint_timestamp_seconds")},
+            "s",
+        ),
+    ),
+    "Process": (
+        Panel(
+            "Restarts of workers",
+            "Workers that ended (restarts), and those of them that hung and were killed.",
+            {
+                "{{instance}} restarts": growth("authz_worker_restarts_total"),
+                "{{instance}} kills": growth("authz_worker_kills_total"),
+            },
+        ),
+        Panel(
+            "Time since progress",
+            "Of each part of the process, at the slowest server.",
+            {"{{part}}": f"max by (part) ({chosen('authz_idle_seconds')})"},
+            "s",
+        ),
+        Panel(
+            "Lost lines of the log",
+            "By cause: the queue was full, lines repeated too often, or a write failed.",
+            {"{{cause}}": rates_by("cause", "authz_log_lost_total")},
+            "cps",
+        ),
+        Panel(
+            "Calls refused or ended",
+            "Callers that may not ask, incomplete messages (half_open), unread answers (unread).",
+            {
+                "not allowed": f"sum({rate('authz_callers_refused_total')})",
+                "{{cause}}": rates_by("cause", "authz_calls_ended_total"),
+            },
+            "reqps",
+        ),
+        Panel(
+            "Versions",
+            "Servers by the version that they run.",
+            {"{{version}}": f"count by (version) ({chosen('authz_build_info')})"},
+        ),
+    ),
+}
