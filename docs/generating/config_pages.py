@@ -42,7 +42,10 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "key_cache": ("keys-and-certificates",),
     "cache": ("operate",),
     "replay": ("operate",),
-    "audit": ("../reference/audit", "operate", "send-records-elsewhere"),
+    "audit": (
+        *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
+        *("read-the-audit-trail", "send-records-elsewhere", "operate"),
+    ),
     "earlier_actors": ("../reference/tokens",),
 }
 

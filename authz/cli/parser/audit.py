@@ -103,9 +103,9 @@ def _add_show(verbs: "Verbs") -> None:
     )
     show.add_argument(
         "asked",
-        metavar=("DECISION_ID", "FILE"),
+        metavar="DECISION_ID FILE",
         type=Path,
-        nargs="+",
+        nargs="*",
         help="the decision's ID, unless there are filters; then audit logs, plain or gzip'd; "
         "- for standard input",
     )
