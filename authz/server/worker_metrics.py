@@ -40,7 +40,7 @@ def parse_exemplars(text: str) -> tuple[Samples, Exemplars]:
     """Parse a worker's /metrics in the form of OpenMetrics, as ``parse_samples``."""
     samples: Samples = {}
     exemplars: Exemplars = {}
-    for family in parse_openmetrics(text):
+    for family in parse_openmetrics(text):  # type: ignore[no-untyped-call] # as the library has it
         for sample in family.samples if family.name in FAMILIES else ():
             key = family.name, sample.name, tuple(sorted(sample.labels.items()))
             samples[key] = sample.value

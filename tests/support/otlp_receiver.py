@@ -17,6 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from support.canary import canary
+
 EXPORT = "Export"
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 Answer = Callable[[bytes], bytes]
@@ -103,8 +105,12 @@ class Receiver:
         self.headers.append({key: str(value) for key, value in context.invocation_metadata()})
         if self.code is not None:
             context.abort(self.code, "secret words of the collector")
-        self.requests.append(ExportTraceServiceRequest.FromString(data))
+        self._keep(data)
         return self.answer
+
+    def _keep(self, data: bytes) -> None:
+        canary.note("spans", data)
+        self.requests.append(ExportTraceServiceRequest.FromString(data))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         receiver = self
@@ -115,7 +121,7 @@ class Receiver:
                 data = self.rfile.read(int(self.headers["content-length"]))
                 receiver.headers.append({key.lower(): value for key, value in self.headers.items()})
                 if receiver.status == 200:
-                    receiver.requests.append(ExportTraceServiceRequest.FromString(data))
+                    receiver._keep(data)
                 self.send_response(receiver.status)
                 self.send_header("content-type", "application/x-protobuf")
                 self.send_header("content-length", str(len(receiver.answer)))
