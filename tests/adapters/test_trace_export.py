@@ -97,7 +97,7 @@ def test_tls(tmp_path: Path, *, is_trusted: bool) -> None:
 
 @pytest.mark.usefixtures("hurried")
 def test_a_collector_that_comes_back(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    """A batch is sent again until it is taken; a log line says so, without the collector's words."""
+    """A batch is sent again until it is taken; the log says so without the collector's words."""
     receiver.code = grpc.StatusCode.UNAVAILABLE
     with exporting(receiver.url) as running:
         running.trace(CHECK)
