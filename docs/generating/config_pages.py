@@ -43,6 +43,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "cache": ("operate",),
     "replay": ("operate",),
     "audit": ("../reference/audit", "operate"),
+    "traces": ("trace",),
     "earlier_actors": ("../reference/tokens",),
 }
 
