@@ -18,6 +18,7 @@ from authz.adapters.keys import KeyCacheSettings
 from authz.adapters.pdp import PdpSettings
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
+from authz.adapters.tracing import TracesSettings
 from authz.config.described import described_schema
 from authz.config.editor_schema import editor_schema
 from authz.config.files import ConfigFiles, FilesChangingError, main_document
@@ -117,6 +118,8 @@ class Config(Settings):
     """Remembered DPoP proofs."""
     audit: AuditSettings = AuditSettings()
     """The audit log, with one record for each decision."""
+    traces: TracesSettings | None = None
+    """OpenTelemetry traces of checks; left out, there are none."""
 
 
 def load(source: Path | ConfigFiles) -> Config:

@@ -4,8 +4,11 @@ from typing import Final
 
 import msgspec
 
+from authz.adapters.tracing.traced import trace_id_of
 from authz.core.request import Request
 from authz.edge.rendering import RenderedDecision
+
+ENVOY_CHECK: Final = "envoy.service.auth.v3.Authorization/Check"
 
 
 class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
@@ -13,21 +16,28 @@ class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         request: everything that decisions read.
-        request_id, trace_id: for correlation only, as clients may choose them: ``x-request-id``,
-            and the trace id of a valid W3C ``traceparent``.
+        request_id, traceparent: for correlation only, as clients may choose them:
+            ``x-request-id``, and a valid W3C ``traceparent``, "" if there is none.
         ids: JSON of the ids of the message's JSON-RPC requests, for the answer.
         twins: names of headers that an upstream may confuse with those that we read or set.
         attempt: names the HTTP request that a single-use proof was sent with: the same if the proxy
             asks again for that request, and not chosen by a client. Empty if each check is a
             separate attempt.
+        rpc: the method that the proxy called, with its gRPC service.
     """
 
     request: Request
     request_id: str = ""
-    trace_id: str = ""
+    traceparent: str = ""
     ids: tuple[bytes, ...] = ()
     twins: tuple[str, ...] = ()
     attempt: bytes = b""
+    rpc: str = ENVOY_CHECK
+
+    @property
+    def trace_id(self) -> str:
+        """Return the trace id of the ``traceparent``, "" without one."""
+        return trace_id_of(self.traceparent)
 
 
 UNREADABLE: Final = DecodedCheck(Request("", "", ""))  # a check without any facts

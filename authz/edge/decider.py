@@ -19,6 +19,7 @@ from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock, TimeRemaining
 from authz.edge.learning import Learning, seconds_to_wait
 from authz.edge.snapshot import Snapshot
+from authz.edge.waits import Waits, waiting
 
 # The longest time to decide, including the answer's way back: a 503 in time is better than no
 # answer.
@@ -55,10 +56,12 @@ class Decider:
         decision_id: str,
         *,
         may_wait: bool,
+        waits: Waits | None = None,
     ) -> Decision | None:
         """Return the decision on a check, ``now`` in unix seconds.
 
-        Without ``may_wait``, returns None if a step has to wait.
+        Without ``may_wait``, returns None if a step has to wait. ``waits`` keeps what the check
+        waited for, None if nobody reads it.
         """
         busy = self._busy(time_remaining)
         if busy is not None:  # cached decisions are still answered
@@ -68,12 +71,13 @@ class Decider:
             return decision
         if not may_wait and self._takes_a_wait(snapshot, decision):
             return None
-        decision = self._learned(snapshot, check.request, decision, time_remaining)
+        decision = self._learned(snapshot, check.request, decision, time_remaining, waits)
         if isinstance(decision, Deny):
             return decision
         progress = decision.progress
         try:
-            decision = self._confirmed(snapshot, decision, time_remaining, decision_id)  # step 4
+            with waiting(waits if snapshot.decision_point else None, "decision point"):  # step 4
+                decision = self._confirmed(snapshot, decision, time_remaining, decision_id)
             self._use_once(decision, check.attempt or decision_id.encode())  # step 5
         except Denied as denied:
             return progress.refuse(denied)
@@ -107,6 +111,7 @@ class Decider:
         request: Request,
         decision: Decision,
         time_remaining: TimeRemaining,
+        waits: Waits | None,
     ) -> Decision:
         """Return the pipeline's decision, made again if a missing fact was learned."""
         if not isinstance(decision, Deny) or not self._learning.can_improve(decision):
@@ -115,7 +120,7 @@ class Decider:
         def decide_again() -> Decision:
             return snapshot.authorizer.decide(request, self._clock.wall())
 
-        return self._learning.improve(decision, decide_again, time_remaining)
+        return self._learning.improve(decision, decide_again, time_remaining, waits)
 
     def _confirmed(
         self, snapshot: Snapshot, allow: Allow, time_remaining: TimeRemaining, decision_id: str

@@ -18,7 +18,10 @@ _HELD: Final = 1024
 COOKIE: Final = "cookie"
 REQUEST_ID: Final = "x-request-id"
 TRACE: Final = "traceparent"
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context section 3.2.2: version ff and ids of zeros alone are invalid.
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
 MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
 _NO_PROFILE: Final = ProfileSettings()
@@ -104,10 +107,9 @@ class RequestInputs:
         return tuple([(name, sent[name]) for name in self.namespaces if name in sent])
 
 
-def trace_id_of(traceparent: str) -> str:
-    """Return the trace id of a valid W3C ``traceparent``, else ""."""
-    trace = _TRACEPARENT.fullmatch(traceparent)
-    return trace[1] if trace else ""
+def valid_traceparent(text: str) -> str:
+    """Return the text if it is a valid W3C ``traceparent``, else ""."""
+    return text if _TRACEPARENT.fullmatch(text) else ""
 
 
 @lru_cache(_HELD)

@@ -27,6 +27,7 @@ from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need
 from authz.core.reason import Denied, Reason
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import TimeRemaining
+from authz.edge.waits import Waits, waiting
 
 # The part of the caller's deadline that is reserved for the answer's way back.
 ANSWER_MARGIN_SECONDS: Final = 0.05
@@ -136,9 +137,16 @@ class Learning:
         return deny.needs is not None and type(deny.needs) in self._learners
 
     def improve(
-        self, deny: Deny, decide_again: Callable[[], Decision], time_remaining: TimeRemaining
+        self,
+        deny: Deny,
+        decide_again: Callable[[], Decision],
+        time_remaining: TimeRemaining,
+        waits: Waits | None = None,
     ) -> Decision:
-        """Decide again as long as the decision is a refusal whose need can be learned."""
+        """Decide again as long as the decision is a refusal whose need can be learned.
+
+        ``waits`` keeps what was waited for, None if nobody reads it.
+        """
         decision: Decision = deny
         tried: set[Need] = set()
         while isinstance(decision, Deny) and decision.needs is not None:
@@ -147,18 +155,24 @@ class Learning:
             if learner is None or need in tried or len(tried) >= MAX_ROUNDS:
                 break
             tried.add(need)
-            still = self._unlearned(learner, need, decision, time_remaining)
+            still = self._unlearned(learner, need, decision, time_remaining, waits)
             if still is not None:
                 return still
             decision = decide_again()
         return decision
 
     def _unlearned(
-        self, learner: Learner[Any], need: Need, deny: Deny, time_remaining: TimeRemaining
+        self,
+        learner: Learner[Any],
+        need: Need,
+        deny: Deny,
+        time_remaining: TimeRemaining,
+        waits: Waits | None,
     ) -> Deny | None:
         """Return the refusal that stays, None if the need was learned."""
         try:
-            is_learned = self._learn(learner, need, deny, time_remaining)
+            with waiting(waits, learner.name, need.issuer):
+                is_learned = self._learn(learner, need, deny, time_remaining)
         except BulkheadFullError:
             return _no_place(deny, learner)
         except LearnError as error:

@@ -8,6 +8,7 @@ audit record and one count. Any exception becomes a deny; the methods that answe
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import random
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -37,6 +38,8 @@ from authz.edge.learning import (
 from authz.edge.presentation_store import Presentations
 from authz.edge.rendering import RenderedDecision
 from authz.edge.snapshot import Snapshot, SnapshotStatus
+from authz.edge.tracing import Tracer, trace_check
+from authz.edge.waits import Waits
 
 _log: Final = logging.getLogger("authz.service")
 
@@ -54,6 +57,7 @@ class ServiceParts:
         bulkhead: the places to wait on the network.
         is_overloaded: tells whether new decisions must be refused.
         clock: the time.
+        tracer: makes spans of checks; None while nobody takes them.
     """
 
     keys: KeyRefresher
@@ -65,6 +69,7 @@ class ServiceParts:
     bulkhead: Bulkhead
     is_overloaded: Callable[[], bool] = lambda: False
     clock: Clock = Clock()  # noqa: RUF009 - frozen
+    tracer: Tracer | None = None
 
 
 class CheckService:
@@ -87,6 +92,7 @@ class CheckService:
         self._revocations = parts.revocations
         self._wall, self._monotonic = parts.clock.wall, parts.clock.monotonic
         self.clock = parts.clock
+        self._tracer = parts.tracer
         learners: dict[type[Need], Learner[Any]] = {
             KeyNeeded: KeyLearner(parts.keys),
             IntrospectionNeeded: IntrospectionLearner(parts.introspections),
@@ -146,14 +152,17 @@ class CheckService:
         check is neither recorded nor counted. The decision is by the time of this call, which may
         be some time after the check was ``begun``.
         """
+        waits = None if self._tracer is None else Waits(self.clock)
         try:
             try:
-                found = self._found(snapshot, check, time_remaining, decision_id, may_wait=may_wait)
+                found = self._found(
+                    snapshot, check, time_remaining, decision_id, may_wait=may_wait, waits=waits
+                )
             except Exception as error:  # noqa: BLE001 - the law: whatever it was, it is a deny
                 found = _fault(snapshot, check, error), False
             if found is None:
                 return None
-            return self._recorded(snapshot, check, found[0], begun, decision_id, found[1])
+            return self._recorded(snapshot, check, found[0], begun, decision_id, found[1], waits)
         except Exception as error:  # noqa: BLE001 - likewise, if not even that can be recorded
             log_fault(error)
             return self.last_resort(decision_id, check)
@@ -166,6 +175,7 @@ class CheckService:
         decision_id: str,
         *,
         may_wait: bool,
+        waits: Waits | None,
     ) -> tuple[CacheEntry, bool] | None:
         """Return the decision, and whether it was cached by now; None if it needs a wait."""
         moment = now, monotonic = self._wall(), self._monotonic()
@@ -175,7 +185,7 @@ class CheckService:
             if entry is not None:
                 return entry, True
         decision = self._decider.decide(
-            snapshot, check, now, time_remaining, decision_id, may_wait=may_wait
+            snapshot, check, now, time_remaining, decision_id, may_wait=may_wait, waits=waits
         )
         if decision is None:
             return None
@@ -209,6 +219,7 @@ class CheckService:
         begun: Moment,
         decision_id: str,
         is_hit: bool,  # noqa: FBT001 - likewise
+        waits: Waits | None = None,
     ) -> Answered:
         """Record and count the answer; an allow that can't be recorded may become a refusal."""
         now, monotonic = begun
@@ -222,7 +233,7 @@ class CheckService:
                 entry.operation,
                 now + seconds,
                 check.request_id,
-                check.trace_id,
+                check.traceparent[3:35],  # the trace id; hot path: no call
                 decision_id,
                 is_hit,
                 seconds,
@@ -235,8 +246,18 @@ class CheckService:
             self._metrics.agent_refused(rendered.refused)
         for shadow in rendered.shadows:
             self._metrics.shadowed(shadow)
+        tracer = self._tracer
+        if tracer is not None and (not is_hit or random() < tracer.share):  # noqa: S311 - a sample
+            self._trace(tracer, check, rendered, begun, seconds, decision_id, is_hit, waits)
         until = entry.valid_until if rendered.reason is None else 0.0
         return Answered(check, rendered, decision_id, until, is_hit)
+
+    def _trace(self, tracer: Tracer, *answered: Any) -> None:  # noqa: ANN401 - passed on unchanged
+        """Trace an answered check. A fault in that is logged: it changes no answer."""
+        try:
+            trace_check(tracer, self._metrics, *answered)
+        except Exception as error:  # noqa: BLE001 - see above
+            log_fault(error)
 
 
 def _fault(snapshot: Snapshot, check: DecodedCheck, error: Exception) -> CacheEntry:

@@ -29,7 +29,7 @@ REVOCATIONS_SECONDS: Final = 0.2  # how often the file is checked: how late a li
 CONFIG_SECONDS: Final = 1.0  # how often the config's files are checked
 FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arrive quickly
 # How long a stop may take after the drain: the transport 2 s, the audit log's last records 5 s, the
-# log's last lines 2 s.
+# last spans 1 s, the log's last lines 2 s.
 CLOSE_SECONDS: Final = 10.0
 WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missing
 _log: Final = logging.getLogger("authz.server")
@@ -202,8 +202,8 @@ class ServerProcess:
         version = self._parts.reconfigure(config, candidate)
         if _fixed(config) != _fixed(self._config):
             _log.warning(
-                "changes to server, admin, audit, replay, revocations and key_cache take effect at "
-                "the next start"
+                "changes to server, admin, audit, traces, replay, revocations and key_cache take "
+                "effect at the next start"
             )
         self._config = config
         _warn_of_shadow(config)
@@ -265,6 +265,7 @@ def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> Pro
         introspections=parts.introspections,
         revocations=parts.revocations,
         audit=parts.audit,
+        tracer=parts.tracer,
         tls=parts.tls,
         pool=parts.pool,
         bulkhead=parts.bulkhead,
@@ -292,5 +293,5 @@ def _warn_of_shadow(config: Config) -> None:
 def _fixed(config: Config) -> tuple[object, ...]:
     return (
         *(config.server, config.admin, config.audit, config.replay),
-        *(config.revocations, config.key_cache),
+        *(config.revocations, config.key_cache, config.traces),
     )

@@ -15,6 +15,7 @@ from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file.watched import RevocationStatus
 from authz.adapters.tls import TlsStatus
+from authz.adapters.tracing.status import TraceStatus
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.check_pool import PoolStatus
 from authz.edge.snapshot import SnapshotStatus
@@ -34,13 +35,17 @@ class Part(Protocol[_StatusT_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportingParts:
-    """The parts whose status a scrape shows; ``tls`` is None without TLS."""
+    """The parts whose status a scrape shows.
+
+    ``tls`` is None without TLS, and ``tracer`` without traces.
+    """
 
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
     revocations: Part[RevocationStatus]
     audit: Part[AuditStatus]
+    tracer: Part[TraceStatus] | None
     tls: Part[TlsStatus] | None
     pool: Part[PoolStatus]
     bulkhead: Part[BulkheadStatus]
@@ -72,6 +77,7 @@ class ProcessMetrics(Collector):
         yield from _of_introspections(parts.introspections.status())
         yield from _of_revocations(parts.revocations.status())
         yield from _of_audit(parts.audit.status())
+        yield from _of_traces(None if parts.tracer is None else parts.tracer.status())
         yield from _of_tls(None if parts.tls is None else parts.tls.status())
         yield from _of_reload(parts.reload.status())
         yield from _of_process(parts.liveness.status(), parts.log.status())
@@ -149,6 +155,17 @@ def _of_audit(status: AuditStatus) -> Iterator[Metric]:
         "authz_audit_checkpoint_timestamp_seconds", *([] if signed is None else [((), signed)])
     )
     yield gauge("authz_audit_witness_failing", *([] if witness is None else [((), witness)]))
+
+
+def _of_traces(status: TraceStatus | None) -> Iterator[Metric]:
+    status = status or TraceStatus()
+    yield counter(
+        "authz_trace_spans",
+        (("exported",), status.exported),
+        (("rejected",), status.rejected),
+        (("dropped",), status.dropped),
+    )
+    yield gauge("authz_trace_export_failing", ((), status.is_failing))
 
 
 def _of_tls(status: TlsStatus | None) -> Iterator[Metric]:

@@ -22,7 +22,7 @@ from authz.adapters.admin import AdminServer
 from authz.config import Config
 from authz.server.liveness import MAIN, Liveness
 from authz.server.presented import merged_presented
-from authz.server.worker_metrics import MergedMetrics, Samples
+from authz.server.worker_metrics import Exemplars, MergedMetrics, Samples
 from authz.server.workers import Worker
 
 WATCH_SECONDS: Final = 0.05
@@ -58,10 +58,14 @@ class Supervisor:
         self._folder = _private_folder()
         folder = Path(self._folder.name)
         run = secrets.token_hex(8)
-        self._workers = [Worker(n, path, folder, run) for n in range(config.server.workers)]
+        is_traced = config.traces is not None
+        self._workers = [
+            Worker(n, path, folder, run, has_exemplars=is_traced)
+            for n in range(config.server.workers)
+        ]
         self._stopping = threading.Event()
         self._liveness = Liveness()
-        self._metrics = MergedMetrics(self._samples)
+        self._metrics = MergedMetrics(self._samples, self._exemplars)
         registry = CollectorRegistry()
         registry.register(self._metrics)
         self._admin = AdminServer(
@@ -112,6 +116,9 @@ class Supervisor:
 
     def _samples(self) -> list[Samples]:
         return self._ask(Worker.samples)
+
+    def _exemplars(self) -> list[Exemplars]:
+        return [worker.exemplars for worker in self._workers]
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Tell whether every worker is ready, and the results that /readyz shows."""

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Exemplar, Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -30,6 +31,7 @@ _LEAST: Final = "_timestamp_seconds"
 _AGENTS: Final = "authz_agent_refusals"
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, str, Labels], float]  # by family, sample name and labels
+Exemplars = dict[tuple[str, str, Labels], Exemplar]  # likewise, of the samples that have one
 
 
 def parse_samples(text: str) -> Samples:
@@ -40,6 +42,33 @@ def parse_samples(text: str) -> Samples:
         for sample in family.samples
         if family.name in FAMILIES
     }
+
+
+def parse_exemplars(text: str) -> tuple[Samples, Exemplars]:
+    """Parse a worker's /metrics in the form of OpenMetrics, as ``parse_samples``."""
+    samples: Samples = {}
+    exemplars: Exemplars = {}
+    for family in parse_openmetrics(text):  # type: ignore[no-untyped-call] # as the library has it
+        for sample in family.samples if family.name in FAMILIES else ():
+            key = family.name, sample.name, tuple(sorted(sample.labels.items()))
+            samples[key] = sample.value
+            if sample.exemplar is not None:
+                exemplars[key] = sample.exemplar
+    return samples, exemplars
+
+
+def newest(all_exemplars: Iterable[Exemplars]) -> Exemplars:
+    """Merge the exemplars of workers to the latest of each bucket."""
+    found: Exemplars = {}
+    for exemplars in all_exemplars:
+        for key, exemplar in exemplars.items():
+            if key not in found or _time_of(exemplar) > _time_of(found[key]):
+                found[key] = exemplar
+    return found
+
+
+def _time_of(exemplar: Exemplar) -> float:
+    return float(exemplar.timestamp or 0)
 
 
 def _is_counted(family: str) -> bool:
@@ -77,9 +106,17 @@ def _rule(family: str) -> Callable[[list[float]], float]:
 class MergedMetrics(Collector):
     """Collects from the workers when it is scraped."""
 
-    def __init__(self, poll: Callable[[], list[Samples]]) -> None:
-        """Begin with empty counters; ``poll`` asks the workers for their samples."""
+    def __init__(
+        self,
+        poll: Callable[[], list[Samples]],
+        exemplars: Callable[[], list[Exemplars]] = list,
+    ) -> None:
+        """Begin with empty counters; ``poll`` asks the workers for their samples.
+
+        ``exemplars`` returns those that came with the samples.
+        """
         self._poll = poll
+        self._exemplars = exemplars
         self._lock = threading.Lock()
         self._departed: Samples = {}
         self._own = {RESTARTS: 0, KILLS: 0}
@@ -98,11 +135,13 @@ class MergedMetrics(Collector):
         with self._lock:
             samples = merged([self._departed, *live])
             own = dict(self._own)
+        exemplars = newest(self._exemplars())
         families: dict[str, Metric] = {}
-        for (family, name, labels), value in samples.items():
+        for key, value in samples.items():
+            family, name, labels = key
             if family not in own:  # only the supervisor counts these
                 metric = families.setdefault(family, _family(family))
-                metric.add_sample(name, dict(labels), value)
+                metric.add_sample(name, dict(labels), value, exemplar=exemplars.get(key))
         yield from families.values()
         for family, count in own.items():
             yield CounterMetricFamily(family, FAMILIES[family].text, value=count)

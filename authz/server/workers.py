@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from authz.server.worker_metrics import Samples, parse_samples
+from authz.server.worker_metrics import Exemplars, Samples, parse_exemplars, parse_samples
 
 ASK_SECONDS: Final = 1.0  # how long a worker may take to answer
 LOOK_SECONDS: Final = 1.0  # how often it is asked: the maximum age of a dead worker's last numbers
@@ -32,6 +32,7 @@ MAX_DOUBLINGS: Final = 16  # more would change nothing, and 2.0**1024 overflows
 MAX_PAUSE_SECONDS: Final = 4.0
 KILL_SECONDS: Final = 2.0  # a killed process ends at once, unless it hangs in the kernel
 _READY: Final = 200
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -42,10 +43,17 @@ class Worker:
 
     Attributes:
         is_up: whether it has answered since it was started.
+        exemplars: those of its last samples.
     """
 
-    def __init__(self, number: int, config: Path, folder: Path, run: str) -> None:
-        """Begin without a process. ``folder`` is for its admin socket, ``run`` names the start."""
+    def __init__(
+        self, number: int, config: Path, folder: Path, run: str, *, has_exemplars: bool = False
+    ) -> None:
+        """Begin without a process. ``folder`` is for its admin socket, ``run`` names the start.
+
+        With ``has_exemplars`` it is asked for its samples in the form that has them, which takes
+        twice the time to read.
+        """
         self.number = number
         self.is_up = False
         self._config = config
@@ -55,6 +63,8 @@ class Worker:
         self._stopping = threading.Event()
         self._lock = threading.Lock()  # the samples, and the process that they belong to
         self._samples: Samples = {}
+        self.exemplars: Exemplars = {}
+        self._has_exemplars = has_exemplars
         self._started_at = self._start_at = 0.0
         self._unwell, self._stalled = Stopwatch(), Stopwatch()
         self._cpu_ticks = 0
@@ -188,11 +198,11 @@ class Worker:
         with self._lock:
             self._child = None
 
-    def _get(self, path: str) -> tuple[int, bytes]:
+    def _get(self, path: str, accept: str = "") -> tuple[int, bytes]:
         """Return status and body from its admin socket. Raises OSError, HTTPException."""
         connection = _Connection(self._socket)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"accept": accept} if accept else {})
             response = connection.getresponse()
             return response.status, response.read()
         finally:
@@ -217,17 +227,21 @@ class Worker:
         """Return the worker's samples: the current ones if it answers, else the last."""
         child = self._child
         with suppress(OSError, http.client.HTTPException):
-            status, body = self._get("/metrics")
-            found = parse_samples(body.decode()) if status == _READY else self._samples
+            status, body = self._get("/metrics", _OPENMETRICS if self._has_exemplars else "")
+            found = self._samples, self.exemplars
+            if status == _READY and self._has_exemplars:
+                found = parse_exemplars(body.decode())
+            elif status == _READY:
+                found = parse_samples(body.decode()), {}
             with self._lock:  # else the samples of a replaced process would count twice
                 if child is self._child:
-                    self._samples = found
+                    self._samples, self.exemplars = found
         return self._samples
 
     def take_samples(self) -> Samples:
         """Return the last samples of a process that has ended, and forget them."""
         with self._lock:
-            samples, self._samples = self._samples, {}
+            samples, self._samples, self.exemplars = self._samples, {}, {}
         return samples
 
 

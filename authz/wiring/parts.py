@@ -7,6 +7,7 @@ thread, no socket and no open file.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from authz.adapters.audit.chain import WorkerIdentity
 from authz.adapters.audit.chain_key import ChainKeyError
@@ -26,6 +27,10 @@ from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
 from authz.wiring.files import BuildError, read_redaction, read_revocations
 from authz.wiring.snapshot import build_key_sources, build_snapshot
+from authz.wiring.tracing import open_tracer
+
+if TYPE_CHECKING:  # an optional extra
+    from authz.adapters.tracing.exporter import TraceExporter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,7 @@ class Parts:
         replays: the DPoP proofs that were used.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
+        tracer: sends spans of checks; None if the config has no traces.
         bulkhead: caps how many checks wait for issuers and the decision point.
         clock: the time of decisions.
         service: answers checks by the config in force.
@@ -54,6 +60,7 @@ class Parts:
     replays: MemoryReplayStore
     metrics: Metrics
     pool: CheckPool
+    tracer: "TraceExporter | None"
     bulkhead: Bulkhead
     clock: Clock
     service: CheckService
@@ -62,6 +69,8 @@ class Parts:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
         self.revocations.settle()  # a half-written file must not count
         self.audit.start()
+        if self.tracer is not None:
+            self.tracer.start()
         self.keys.start()
         if self.tls is not None:
             self.tls.start()
@@ -108,6 +117,7 @@ def open_parts(
     with ExitStack() as opened:
         # Opened first, and so closed last: until then other parts may leave records.
         audit = opened.enter_context(closing(_open_audit(config, identity)))
+        tracer = opened.enter_context(_open_tracer(config))
         revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
@@ -136,6 +146,7 @@ def open_parts(
             bulkhead=bulkhead,
             is_overloaded=pool.is_overloaded,
             clock=clock,
+            tracer=tracer,
         )
         yield Parts(
             audit=audit,
@@ -146,6 +157,7 @@ def open_parts(
             replays=replays,
             metrics=metrics,
             pool=pool,
+            tracer=tracer,
             bulkhead=bulkhead,
             clock=clock,
             service=CheckService(snapshot, works_with),
@@ -161,6 +173,12 @@ def _open_audit(config: Config, identity: WorkerIdentity | None) -> AuditLog:
 
 def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:
     return closing(KeyStore(build_key_sources(config), KeyFolder(config.key_cache)))
+
+
+def _open_tracer(config: Config) -> AbstractContextManager["TraceExporter | None"]:
+    """Open the tracer, whose libraries are loaded only here. Raises BuildError."""
+    settings = config.traces
+    return nullcontext() if settings is None else closing(open_tracer(settings))
 
 
 def _open_tls(config: Config) -> AbstractContextManager[ServerTls | None]:

@@ -11,7 +11,7 @@ from authz.config import Config
 
 # Sections that do not affect which requests are allowed.
 _NOT_POLICY: Final = {
-    *("server", "admin", "audit", "include"),
+    *("server", "admin", "audit", "traces", "include"),
     *("cache", "key_cache", "replay", "revocations"),
 }
 _VERSION_CHARS: Final = 16  # 64 bits are enough for all versions that an operator will ever write

@@ -46,6 +46,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
         *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
         *("read-the-audit-trail", "send-records-elsewhere", "operate"),
     ),
+    "traces": ("trace",),
     "earlier_actors": ("../reference/tokens",),
 }
 

@@ -114,6 +114,7 @@ PARTS = ReportingParts(
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
     revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
     audit=Fixed(AUDIT),
+    tracer=None,
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
     pool=Fixed(PoolStatus(queued=9, finished=0, threads=4)),
     bulkhead=Fixed(BulkheadStatus(waiting=10, limit=512)),

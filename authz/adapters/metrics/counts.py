@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import product
 from typing import Final
 
-from prometheus_client.core import Metric
+from prometheus_client.core import Exemplar, Metric
 
 from authz.adapters.audit.line import CacheUse
 from authz.adapters.introspection import IntrospectionResult
@@ -77,6 +77,10 @@ class Metrics:
         self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self._pdp_seconds = 0.0
         self._introspections: dict[str, _Introspections] = {}
+        # The last of each bucket, by use of the cache: a slot is set in one step.
+        self._exemplars: list[list[Exemplar | None]] = [
+            [None] * (len(BUCKETS_SECONDS) + 1) for _ in CacheUse
+        ]
 
     def observe(self, reason: Reason | None, seconds: float, is_hit: bool) -> None:  # noqa: FBT001 - hot path
         """Count a decision by its reason (None for an allow), time, and use of the cache."""
@@ -88,6 +92,11 @@ class Metrics:
         shard.decisions[_ALLOW if reason is None else _DENY[reason]] += 1
         shard.buckets[is_hit][bisect_left(BUCKETS_SECONDS, seconds)] += 1
         shard.sums[is_hit] += seconds
+
+    def exemplify(self, is_hit: bool, seconds: float, trace_id: str, at: float) -> None:  # noqa: FBT001 - as observe
+        """Keep a decision's trace as the exemplar of its time; ``at`` is unix seconds."""
+        bucket = bisect_left(BUCKETS_SECONDS, seconds)
+        self._exemplars[is_hit][bucket] = Exemplar({"trace_id": trace_id}, seconds, at)
 
     def shadowed(self, shadow: Shadow) -> None:
         """Count another policy's decision on the check that this thread has just observed."""
@@ -197,6 +206,7 @@ class Metrics:
                     (label,),
                     [sum(column) for column in zip(*(s.buckets[at] for s in shards), strict=True)],
                     sum(shard.sums[at] for shard in shards),
+                    self._exemplars[at],
                 )
                 for at, label in enumerate(CacheUse)
             ),

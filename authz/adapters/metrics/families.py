@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from prometheus_client.core import (
     CounterMetricFamily,
+    Exemplar,
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
@@ -161,6 +162,16 @@ FAMILIES: Final[dict[str, Family]] = {
         (),
         "1 while a witness of the audit log's checkpoints can't be reached",
     ),
+    "authz_trace_spans": Family(
+        _COUNTER,
+        ("result",),
+        "Spans that the collector took (exported), refused (rejected) or never took (dropped)",
+    ),
+    "authz_trace_export_failing": Family(
+        _GAUGE,
+        (),
+        "1 while the collector takes no spans; checks are answered as ever",
+    ),
     "authz_config_reloads": Family(_COUNTER, ("result",), "Reloads of a changed config"),
     "authz_config_last_reload_timestamp_seconds": Family(
         _GAUGE,
@@ -230,6 +241,12 @@ FAMILIES: Final[dict[str, Family]] = {
 Sample = tuple[tuple[str, ...], float]
 """Values of the labels, and the number."""
 
+Series = (
+    tuple[tuple[str, ...], list[int], float]
+    | tuple[tuple[str, ...], list[int], float, list[Exemplar | None]]
+)
+"""Values of the labels, counts by bucket, sum, and perhaps an exemplar for each bucket."""
+
 
 def counter(name: str, *samples: Sample) -> Metric:
     """Build a counter from a sample for each set of labels."""
@@ -241,14 +258,19 @@ def gauge(name: str, *samples: Sample) -> Metric:
     return _family(GaugeMetricFamily, name, samples)
 
 
-def histogram(name: str, *series: tuple[tuple[str, ...], list[int], float]) -> Metric:
-    """Build a histogram from each series' labels, counts by bucket, and sum."""
+def histogram(name: str, *series: Series) -> Metric:
+    """Build a histogram from each series' labels, counts by bucket, sum and exemplars, if any."""
     declared = FAMILIES[name]
     family = HistogramMetricFamily(name, declared.text, labels=declared.labels)
     bounds = [*map(repr, BUCKETS_SECONDS), "+Inf"]
-    for values, counts, total in series:
+    for values, counts, total, *exemplars in series:
         running = accumulate(counts or [0] * len(bounds))
-        family.add_metric(values, list(zip(bounds, running, strict=True)), total)
+        kept = exemplars[0] if exemplars else [None] * len(bounds)
+        buckets = [
+            (bound, count) if exemplar is None else (bound, count, exemplar)
+            for bound, count, exemplar in zip(bounds, running, kept, strict=True)
+        ]
+        family.add_metric(values, buckets, total)
     return family
 
 

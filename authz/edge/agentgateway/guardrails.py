@@ -8,7 +8,7 @@ gateway that is set to fail open treats a failed RPC as an allow.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Final
+from typing import ClassVar, Final
 
 from google.protobuf.message import Message
 
@@ -53,7 +53,7 @@ class GuardrailMethod:
 
     def begin(self, data: bytes, proxy: str = "", /) -> "bytes | _Message":
         """Return the answer if the answer for each target is cached, as ``Method.begin`` does."""
-        message = self._kind(self._service, TargetChecks(self._service))
+        message = self._kind(self._service, TargetChecks(self._service, self._kind.rpc))
         try:
             message.read(data, proxy)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to the gateway
@@ -67,6 +67,7 @@ class _Message(ABC):
 
     _message: GuardrailMessage
     _asked: GuardrailRequest
+    rpc: ClassVar[str]
 
     def __init__(self, service: CheckService, check: TargetChecks) -> None:
         self._service = service
@@ -106,6 +107,8 @@ class _Message(ABC):
 class _Call(_Message):
     """A message before a call."""
 
+    rpc = reader.BEFORE_RPC
+
     def read(self, data: bytes, proxy: str) -> None:
         require_few_bytes_beside(data, _BODY)
         message, check = pb.McpRequest.FromString(data), self._check
@@ -122,6 +125,8 @@ class _Call(_Message):
 
 class _Result(_Message):
     """A message after a call, with its result."""
+
+    rpc = reader.AFTER_RPC
 
     def read(self, data: bytes, proxy: str) -> None:
         require_few_bytes_beside(data, _BODY)

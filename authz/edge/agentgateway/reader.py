@@ -32,11 +32,13 @@ from authz.edge.inputs import (
     RequestInputs,
     filter_metadata,
     held,
-    trace_id_of,
+    valid_traceparent,
 )
 
 REQUEST: Final = "agentgateway.request"  # the metadata entry with the client's request
 BEFORE: Final = "agentgateway.before"  # the metadata entry with our answer before the call
+BEFORE_RPC: Final = "agentgateway.dev.ext_mcp.ExtMcp/CheckRequest"
+AFTER_RPC: Final = "agentgateway.dev.ext_mcp.ExtMcp/CheckResponse"
 MAX_TARGETS: Final = 64  # each is decided separately
 _CHECK_ID: Final = re.compile(r"[0-9a-f]{32}")
 # The form of Gateway API's SectionName, which targets are; canonical_host() would turn other names
@@ -100,6 +102,7 @@ class _Presented(msgspec.Struct, frozen=True, gc=False):
         metadata: serialised Structs, by namespace.
         attempt: names the client's request, as in DecodedCheck.
         proxy: the gateway's SPIFFE ID, "" without one.
+        rpc: as in DecodedCheck.
     """
 
     method: str
@@ -110,6 +113,7 @@ class _Presented(msgspec.Struct, frozen=True, gc=False):
     metadata: Mapping[str, bytes]
     attempt: bytes
     proxy: str
+    rpc: str
 
 
 class _Field(NamedTuple):
@@ -165,8 +169,8 @@ def _presented(
     # Each of our ids is given once. The word distinguishes it from the attempts of another dialect,
     # some of which are our ids too.
     attempt = f"agentgateway {check_id}".encode()
-    has_params = params is not None
-    return _Presented(method, has_params, path, fields, body, metadata, attempt, proxy)
+    rpc = BEFORE_RPC if isinstance(message, pb.McpRequest) else AFTER_RPC
+    return _Presented(method, params is not None, path, fields, body, metadata, attempt, proxy, rpc)
 
 
 def _read(
@@ -214,8 +218,15 @@ def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> Decod
         unread=asked.unread,
         proxy=presented.proxy,
     )
-    request_id, trace_id = headers.get(REQUEST_ID, ""), trace_id_of(headers.get(TRACE, ""))
-    return DecodedCheck(request, request_id, trace_id, asked.ids, twins, presented.attempt)
+    return DecodedCheck(
+        request,
+        headers.get(REQUEST_ID, ""),
+        valid_traceparent(headers.get(TRACE, "")),
+        asked.ids,
+        twins,
+        presented.attempt,
+        presented.rpc,
+    )
 
 
 def _message(

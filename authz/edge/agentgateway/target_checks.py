@@ -10,7 +10,7 @@ from authz.core.decision import Allow, Deny
 from authz.core.reason import Denied
 from authz.core.request import Call, Request, Unread
 from authz.edge.agentgateway.list_filter import Item, ListResult
-from authz.edge.agentgateway.reader import MCP, GuardrailRequest
+from authz.edge.agentgateway.reader import BEFORE_RPC, MCP, GuardrailRequest
 from authz.edge.answered import Answered, DecodedCheck
 from authz.edge.clock import Moment, TimeRemaining
 from authz.edge.ids import new_decision_id
@@ -38,9 +38,13 @@ class TargetChecks:
     Its methods raise TakesAWaitError if they can't go on.
     """
 
-    def __init__(self, service: CheckService) -> None:
-        """Keep the service that decides, and its current snapshot."""
+    def __init__(self, service: CheckService, rpc: str = BEFORE_RPC) -> None:
+        """Keep the service that decides, and its current snapshot.
+
+        ``rpc`` is the method that the gateway called, as in DecodedCheck.
+        """
         self.id = new_decision_id()
+        self._rpc = rpc
         self.snapshot = service.snapshot
         self._service = service
         self._begun: dict[_Target, Moment] = {}
@@ -82,7 +86,8 @@ class TargetChecks:
 
     def fault(self, error: Exception) -> Answered:
         """Return the refusal of a message that could not be read."""
-        return self._service.refuse(error, self._service.clock.moment(), self.id, _UNREADABLE)
+        check = msgspec.structs.replace(_UNREADABLE, rpc=self._rpc)
+        return self._service.refuse(error, self._service.clock.moment(), self.id, check)
 
     def _answer(self, target: _Target, check: DecodedCheck) -> Answered:
         """Return a target's answer, which is recorded the first time."""

@@ -39,7 +39,7 @@ from authz.edge.envoy.reader import (
     route_of,
     to_check,
 )
-from authz.edge.inputs import REQUEST_ID, TRACE, RequestInputs, trace_id_of
+from authz.edge.inputs import REQUEST_ID, TRACE, RequestInputs, valid_traceparent
 
 # Outlines kept at most: of a thousand agents, with each of their methods and sets of headers.
 ENTRIES: Final = 10_000
@@ -95,8 +95,8 @@ class CheckReader:
             trace = str(sent_trace, "ascii")
         except (IndexError, UnicodeDecodeError):  # unusual: the full reading decides
             return self._new(data, proxy, None)
-        trace_id = trace_id_of(trace) if trace else check.trace_id
-        return DecodedCheck(check.request, request_id, trace_id, check.ids, check.twins)
+        traceparent = valid_traceparent(trace) if trace else check.traceparent
+        return DecodedCheck(check.request, request_id, traceparent, check.ids, check.twins)
 
     def _other(self, data: bytes, proxy: str, cut: Cut) -> DecodedCheck:
         """Return the check of a message whose outline or path is new.
@@ -182,7 +182,7 @@ def _values(known: Known, cut: Cut) -> Values:
         # It is not read if the known message has none.
         former.authorization and (authorization or former.authorization),
         request_id or former.request_id,
-        trace_id_of(trace) if trace else former.trace_id,
+        valid_traceparent(trace) if trace else former.traceparent,
     )
     if known.presented.route is None:
         return values

@@ -25,7 +25,7 @@ from authz.edge.inputs import (
     filter_metadata,
     held,
     limit_of_bodies,
-    trace_id_of,
+    valid_traceparent,
 )
 
 AUTHORIZATION: Final = "authorization"
@@ -42,7 +42,7 @@ class Values(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         target: the path with the query.
         authorization: the header, if decisions read it and it was sent.
-        request_id, trace_id: as in DecodedCheck.
+        request_id, traceparent: as in DecodedCheck.
         body, size, content_length: of the message, on a route on which messages are read: the part
             of the body that the proxy sent, the number of bytes that it counted, and the header.
     """
@@ -50,7 +50,7 @@ class Values(msgspec.Struct, frozen=True, gc=False):
     target: str
     authorization: str | None = None
     request_id: str = ""
-    trace_id: str = ""
+    traceparent: str = ""
     body: bytes = b""
     size: int = 0
     content_length: str | None = None
@@ -125,8 +125,8 @@ def present_on(
     fields = http.header_map.headers if http.HasField("header_map") else ()
     reader = inputs.headers if route is None else inputs.message_headers
     headers, twins = reader.read(http.headers, fields)
-    trace_id = trace_id_of(headers[TRACE]) if TRACE in headers else ""
-    values = Values(http.path, headers.get(AUTHORIZATION), headers.get(REQUEST_ID, ""), trace_id)
+    trace = valid_traceparent(headers[TRACE]) if TRACE in headers else ""
+    values = Values(http.path, headers.get(AUTHORIZATION), headers.get(REQUEST_ID, ""), trace)
     presented = Presented(
         http.method,
         http.host,
@@ -192,7 +192,12 @@ def to_check(inputs: RequestInputs, presented: Presented, values: Values) -> Dec
         presented.proxy,
     )
     return DecodedCheck(
-        request, values.request_id, values.trace_id, asked.ids, presented.twins, presented.attempt
+        request,
+        values.request_id,
+        values.traceparent,
+        asked.ids,
+        presented.twins,
+        presented.attempt,
     )
 
 

@@ -216,7 +216,7 @@ def served(path: Path, worker: int = 0) -> str:
     timer.start()
     try:
         if worker:
-            run_worker(path, worker, "127.0.0.1:0")
+            run_worker(path, worker, "127.0.0.1:0", "0" * 16)
         else:
             run(path)
     except (ConfigError, StartError) as error:

@@ -1,0 +1,58 @@
+"""The ``traces`` section of the config."""
+
+import re
+from importlib.util import find_spec
+from typing import Final, Self
+
+from pydantic import Field, model_validator
+
+from authz.adapters.receiver_settings import OtlpSettings
+from authz.core.extras import missing_extra
+from authz.core.settings import MisfitError, Settings
+
+# Names that both HTTP (RFC 9110 section 5.1) and gRPC take, and visible ASCII, which can't end a
+# header. gRPC has names of its own, and values of bytes under names that end in -bin.
+_NAME: Final = re.compile(r"(?!grpc-)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(?<!-bin)")
+_VALUE: Final = re.compile(r"[!-~]([ -~]{0,4094}[!-~])?")
+_MODULE: Final = "opentelemetry.proto"
+
+
+class TracesSettings(Settings):
+    """Spans of checks, sent to a collector in batches. Off unless this section is there.
+
+    A check that had to be decided becomes a span, unless the client's traceparent says that its
+    trace is not sampled. A span has the agent, the rule and the decision, and neither a token nor
+    the principal, the host or the path: the audit record with the same decision id has these.
+    """
+
+    otlp: OtlpSettings
+    """The collector."""
+    sampled: float = Field(default=0.01, ge=0.0, le=1.0)
+    """The share of the remembered decisions that become spans too, from 0 to 1."""
+    service_name: str = Field(default="agent-authz", min_length=1, max_length=255)
+    """The service.name of the spans."""
+
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        if not _is_installed():
+            raise MisfitError(missing_extra("otel", "traces need"), "otlp")
+        for name, value in self.otlp.headers.items():
+            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+                raise MisfitError(
+                    f"{name[:128]!r} is not a header that a collector can be sent: a name must be "
+                    "letters, digits and -, and a value visible ASCII",
+                    *("otlp", "headers"),
+                )
+            if name.lower() == "authorization" and self.otlp.token_file is not None:
+                raise MisfitError(
+                    "token_file sets authorization already: leave one of them out",
+                    *("otlp", "headers"),
+                )
+        return self
+
+
+def _is_installed() -> bool:
+    try:
+        return find_spec(_MODULE) is not None
+    except ModuleNotFoundError:  # not even the package above it
+        return False
