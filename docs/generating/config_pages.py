@@ -44,7 +44,8 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "replay": ("operate",),
     "audit": (
         *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
-        *("read-the-audit-trail", "send-records-elsewhere", "operate"),
+        *("read-the-audit-trail", "send-records-elsewhere"),
+        *("redact-the-audit-log", "operate"),
     ),
     "traces": ("trace",),
     "earlier_actors": ("../reference/tokens",),
