@@ -115,6 +115,18 @@ def test_half_a_line_of_a_crash(tmp_path: Path) -> None:
         assert not verified(tmp_path, log.lines).is_proven
 
 
+def test_a_crash_while_others_write_on(tmp_path: Path) -> None:
+    """Half a line is explained however many lines of others follow before the log is closed."""
+    half = b'{"decision":"allow","agent":"spiffe://corp.ex'
+    crashed = full_log(12, workers=2, close=False)
+    other = full_log(11_000, workers=2, worker=1, records=1000)
+    lines = [*crashed.lines, half + b"\n", *other.lines]
+    crashed.lines.clear()
+    crashed.close("crashed", torn=[b64encode(leaf_hash(half)).decode()])
+    assert verified(tmp_path, lines + crashed.lines).is_proven
+    assert not verified(tmp_path, lines, is_running=True).is_proven
+
+
 def test_half_a_line_of_a_full_disk(tmp_path: Path) -> None:
     """Half a line is a note if the whole line follows, and an error if it doesn't."""
     lines = full_log(25).lines
