@@ -117,7 +117,7 @@ def test_half_a_line_of_a_crash(tmp_path: Path) -> None:
 
 def test_a_crash_while_others_write_on(tmp_path: Path) -> None:
     """Half a line is explained however many lines of others follow before the log is closed."""
-    half = b'{"decision":"allow","agent":"spiffe://corp.ex'
+    half = b'{"decision":"allow","agent":"spiffe://gone.ex'
     crashed = full_log(12, workers=2, close=False)
     other = full_log(11_000, workers=2, worker=1, records=1000)
     lines = [*crashed.lines, half + b"\n", *other.lines]
