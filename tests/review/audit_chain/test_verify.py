@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from authz.core.tlog.merkle import leaf_hash
+from authz.core.tlog.note import NoteSigner, NoteVerifier
 from authz.review.audit_chain.verify import Expected, verify_logs
 from support.chain_files import (
     SIGNER,
@@ -18,7 +19,7 @@ from support.chain_files import (
     verified,
     written,
 )
-from support.chained_log import ChainedLog
+from support.chained_log import ChainedLog, private_pem
 
 
 def test_a_whole_log(tmp_path: Path) -> None:
@@ -30,6 +31,16 @@ def test_a_whole_log(tmp_path: Path) -> None:
     assert (report.records, report.checkpoints) == (27, 3)
     assert list(report.lines())[-1].startswith("proven: ")
     assert report.members()["logs"][0]["proven"] == 27
+
+
+def test_a_key_on_p256(tmp_path: Path) -> None:
+    """A log that an ECDSA key signed is proven with it, and a change is found."""
+    log = full_log(25, signer=NoteSigner("authz-1", private_pem("p256")))
+    verifier = NoteVerifier(log.signer.verifier_key.encode())
+
+    assert verified(tmp_path, log.lines, verifier=verifier).is_proven
+    log.lines[3] = log.lines[3].replace(b"agent/", b"agenT/")
+    assert not verified(tmp_path, log.lines, verifier=verifier).is_proven
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
