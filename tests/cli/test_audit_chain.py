@@ -82,7 +82,7 @@ def test_verify_tells_the_line(log: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(*words) == 1
     said = capsys.readouterr().out
     assert f"{log}:1-10: error: changed: " in said
-    assert said.splitlines()[-1].startswith("NOT proven: 1 errors")
+    assert said.splitlines()[-1].startswith("NOT proven: 1 error ")
 
     assert run(*words, "--json") == 1
     told = json.loads(capsys.readouterr().out)

@@ -10,7 +10,7 @@ from authz.core.tlog.note import NoteError, decoded
 
 MAX_LINE_CHARS: Final = 1024
 _ORIGIN: Final = re.compile(r"[!-~]{1,512}")
-_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 class CheckpointError(ValueError):

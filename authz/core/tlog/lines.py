@@ -17,9 +17,9 @@ from authz.core.tlog.note import NoteError, NoteSigner, NoteVerifier, OpenedNote
 
 GAP_TITLE: Final = "authz audit gap"
 # The end of a leaf's line. A text in a line has no quotes of its own, so nothing else matches.
-LEAF_END: Final = re.compile(rb',"log":"([!#-\[\]-~]{1,512})","index":(0|[1-9][0-9]{0,18})\}')
+LEAF_END: Final = re.compile(rb',"log":"([!#-\[\]-~]{1,512})","index":(0|[1-9][0-9]{0,17})\}')
 _TIME: Final = re.compile(r"time ([0-9T:.Z+-]{1,40})")
-_AFTER: Final = re.compile(r"after (0|[1-9][0-9]{0,18})")
+_AFTER: Final = re.compile(r"after (0|[1-9][0-9]{0,17})")
 _Kind = TypeVar("_Kind")
 _Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEAVES)]
 

@@ -2,6 +2,7 @@
 
 A part counts only if its content is proven otherwise: the whole line follows, or the record that
 closed the log after the crash has its hash. Anything else that is not a record could be invented.
+Other workers may write for long before a crashed one is back, so a part waits to the file's end.
 """
 
 from base64 import b64encode
@@ -12,7 +13,6 @@ from authz.core.tlog.merkle import leaf_hash
 from authz.review.audit_chain.findings import Findings, Place
 
 MAX_FRAGMENTS: Final = 64  # kept at once; each may have MAX_LINE_BYTES
-MAX_LINES: Final = 10_000  # within which the whole line follows
 CUT: Final = "half a line: its end is missing"
 
 
@@ -46,8 +46,6 @@ class Fragments:
         for part in self._parts:
             if line.startswith(part.text):
                 self.findings.note(part.place, f"half a line, which follows whole in line {number}")
-            elif number - part.place.line > MAX_LINES:
-                self._unexplained(part)
             else:
                 left.append(part)
         self._parts = left

@@ -1,6 +1,6 @@
 """What a verification found, as lines and as members of a JSON object."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,16 +49,27 @@ class ChainReport:
             yield f"{log.origin}: {_of_log(log)}"
         yield self._sum()
 
+    def _servers(self) -> set[str]:
+        return {log.server for log in self.logs}
+
     def _sum(self) -> str:
-        counts = (
-            f"{len(self.logs)} logs of {len({log.server for log in self.logs})} servers,"
-            f" {self.records} records, {self.checkpoints} checkpoints, {len(self.files)} files"
+        counts = ", ".join(
+            (
+                f"{_count(self.logs, 'log')} of {_count(self._servers(), 'server')}",
+                _counted(self.records, "record"),
+                _counted(self.checkpoints, "checkpoint"),
+                _count(self.files, "file"),
+            )
         )
         if not self.logs:
             return f"NOT proven: no record with a log and an index was read ({counts})"
         if self.findings.errors:
-            return f"NOT proven: {self.findings.errors} errors ({counts})"
-        witnessed = "" if self.witnessed is None else f", {self.witnessed} checkpoints of witnesses"
+            return f"NOT proven: {_counted(self.findings.errors, 'error')} ({counts})"
+        witnessed = (
+            ""
+            if self.witnessed is None
+            else f", {_counted(self.witnessed, 'witnessed checkpoint')}"
+        )
         return f"proven: complete and unchanged ({counts}{witnessed})"
 
     def members(self) -> dict[str, Any]:
@@ -74,6 +85,14 @@ class ChainReport:
             "findings_left_out": self.findings.left_out,
             "logs": [_members(log) for log in self.logs],
         }
+
+
+def _count(things: Sized, noun: str) -> str:
+    return _counted(len(things), noun)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _of_log(log: Log) -> str:

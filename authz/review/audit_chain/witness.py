@@ -18,6 +18,8 @@ _SIGNATURE: Final = "— "
 _NOTHING: Final = (
     "the witness has no checkpoint here: a file of signed notes, or lines with them, is expected"
 )
+_JSON: Final = b"{"  # on standard output, lines of other kinds may stand between
+_CHECKPOINT: Final = b'{"audit":"checkpoint"'
 _MAX_NOTE_LINES: Final = 128
 
 
@@ -106,8 +108,9 @@ def _notes(path: Path) -> Iterator[tuple[int, str]]:
     first = 1
     for number, data in numbered_lines(path):
         line = data.decode("utf-8", "replace")
-        if line.startswith("{"):
-            yield number, _of_line(data)
+        if data.startswith(_JSON):
+            if data.startswith(_CHECKPOINT):
+                yield number, _of_line(data)
             continue
         is_next = (
             bool(lines) and lines[-1].startswith(_SIGNATURE) and not line.startswith(_SIGNATURE)

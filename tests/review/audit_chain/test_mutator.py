@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from authz.review.audit_chain.verify import Expected, verify_logs
 from support.chain_files import SIGNER, VERIFIER, full_log, interleaved, verified
 from support.chained_log import ChainedLog
@@ -20,6 +22,7 @@ MUTANTS = int(os.environ.get("AUTHZ_MUTANTS", "200"))
 ALL = "AUTHZ_MUTANTS" in os.environ
 STEP = 1 if ALL else 7  # every so many bytes of the small log: some in each member of each line
 RECORDS = 10_000
+pytestmark = pytest.mark.timeout(7200 if ALL else 240)
 Lines = list[bytes]
 
 

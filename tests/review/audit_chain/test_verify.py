@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from authz.core.tlog.merkle import leaf_hash
+from authz.core.tlog.note import NoteSigner, NoteVerifier
 from authz.review.audit_chain.verify import Expected, verify_logs
 from support.chain_files import (
     SIGNER,
@@ -18,7 +19,7 @@ from support.chain_files import (
     verified,
     written,
 )
-from support.chained_log import ChainedLog
+from support.chained_log import ChainedLog, private_pem
 
 
 def test_a_whole_log(tmp_path: Path) -> None:
@@ -30,6 +31,16 @@ def test_a_whole_log(tmp_path: Path) -> None:
     assert (report.records, report.checkpoints) == (27, 3)
     assert list(report.lines())[-1].startswith("proven: ")
     assert report.members()["logs"][0]["proven"] == 27
+
+
+def test_a_key_on_p256(tmp_path: Path) -> None:
+    """A log that an ECDSA key signed is proven with it, and a change is found."""
+    log = full_log(25, signer=NoteSigner("authz-1", private_pem("p256")))
+    verifier = NoteVerifier(log.signer.verifier_key.encode())
+
+    assert verified(tmp_path, log.lines, verifier=verifier).is_proven
+    log.lines[3] = log.lines[3].replace(b"agent/", b"agenT/")
+    assert not verified(tmp_path, log.lines, verifier=verifier).is_proven
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
@@ -113,6 +124,18 @@ def test_half_a_line_of_a_crash(tmp_path: Path) -> None:
 
         log.lines[-3] = log.lines[-3].replace(b"allow", b"allov")
         assert not verified(tmp_path, log.lines).is_proven
+
+
+def test_a_crash_while_others_write_on(tmp_path: Path) -> None:
+    """Half a line is explained however many lines of others follow before the log is closed."""
+    half = b'{"decision":"allow","agent":"spiffe://gone.ex'
+    crashed = full_log(12, workers=2, close=False)
+    other = full_log(11_000, workers=2, worker=1, records=1000)
+    lines = [*crashed.lines, half + b"\n", *other.lines]
+    crashed.lines.clear()
+    crashed.close("crashed", torn=[b64encode(leaf_hash(half)).decode()])
+    assert verified(tmp_path, lines + crashed.lines).is_proven
+    assert not verified(tmp_path, lines, is_running=True).is_proven
 
 
 def test_half_a_line_of_a_full_disk(tmp_path: Path) -> None:
