@@ -124,7 +124,9 @@ def _of_wait(wait: Wait) -> bytes:
     return _span(wait.name, Span.SPAN_KIND_INTERNAL, about, wait.error)
 
 
-def _span(name: str, kind: Span.SpanKind.ValueType, attributes: Mapping[str, str], error: str) -> bytes:
+def _span(
+    name: str, kind: Span.SpanKind.ValueType, attributes: Mapping[str, str], error: str
+) -> bytes:
     """Encode a part of a span. Its status is set for an error alone, as the conventions say."""
     status, failed = None, {}
     if error:
