@@ -248,16 +248,9 @@ class CheckService:
             self._metrics.shadowed(shadow)
         tracer = self._tracer
         if tracer is not None and (not is_hit or random() < tracer.share):  # noqa: S311 - a sample
-            self._trace(tracer, check, rendered, begun, seconds, decision_id, is_hit, waits)
+            trace_check(tracer, check, rendered, now, seconds, decision_id, is_hit, waits)
         until = entry.valid_until if rendered.reason is None else 0.0
         return Answered(check, rendered, decision_id, until, is_hit)
-
-    def _trace(self, tracer: Tracer, *answered: Any) -> None:  # noqa: ANN401 - passed on unchanged
-        """Trace an answered check. A fault in that is logged: it changes no answer."""
-        try:
-            trace_check(tracer, self._metrics, *answered)
-        except Exception as error:  # noqa: BLE001 - see above
-            log_fault(error)
 
 
 def _fault(snapshot: Snapshot, check: DecodedCheck, error: Exception) -> CacheEntry:

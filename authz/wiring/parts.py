@@ -117,7 +117,7 @@ def open_parts(
     with ExitStack() as opened:
         # Opened first, and so closed last: until then other parts may leave records.
         audit = opened.enter_context(closing(_open_audit(config, identity)))
-        tracer = opened.enter_context(_open_tracer(config))
+        tracer = opened.enter_context(_open_tracer(config, metrics))
         revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
@@ -175,10 +175,12 @@ def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:
     return closing(KeyStore(build_key_sources(config), KeyFolder(config.key_cache)))
 
 
-def _open_tracer(config: Config) -> AbstractContextManager["TraceExporter | None"]:
+def _open_tracer(
+    config: Config, metrics: Metrics
+) -> AbstractContextManager["TraceExporter | None"]:
     """Open the tracer, whose libraries are loaded only here. Raises BuildError."""
     settings = config.traces
-    return nullcontext() if settings is None else closing(open_tracer(settings))
+    return nullcontext() if settings is None else closing(open_tracer(settings, metrics.exemplify))
 
 
 def _open_tls(config: Config) -> AbstractContextManager[ServerTls | None]:

@@ -280,25 +280,6 @@ def test_the_other_dialect(receiver: Receiver, tmp_path: Path) -> None:
     assert unreadable.name == "agentgateway.dev.ext_mcp.ExtMcp/CheckResponse"
 
 
-def test_a_fault_in_tracing_changes_no_answer(
-    receiver: Receiver,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A tracer that fails is logged by the type of its error; the check is answered, once."""
-
-    def fail(*_: object) -> str:
-        raise RuntimeError("secret")
-
-    with World(tmp_path, traced(receiver, sampled=1.0)) as world:
-        monkeypatch.setattr(type(world.parts.tracer), "trace", fail)
-        assert ask(world, world.token()) == "allow"
-        assert len(world.audit_records()) == 1
-    assert "internal error: RuntimeError" in caplog.text
-    assert "secret" not in caplog.text
-
-
 def exemplars(world: World) -> list[str]:
     """The exemplars of a scrape that asks for them."""
     encoder, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
@@ -314,8 +295,8 @@ def test_the_latency_has_traces_as_exemplars(
     with World(tmp_path, traced(receiver)) as world:
         token = world.token()
         ask(world, token, UNSAMPLED)
-        assert not exemplars(world)
         ask(world, world.token(), trace)
+        wait_until(lambda: exemplars(world))
         (exemplar,) = exemplars(world)
     (span,) = spans_of(receiver, 1)
     assert exemplar.startswith(f'{{trace_id="{span.trace_id.hex()}"}} ')

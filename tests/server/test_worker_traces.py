@@ -90,6 +90,7 @@ def test_both_forms_have_the_same_samples(receiver: Receiver, tmp_path: Path) ->
     """A worker's metrics in the form with exemplars are the samples of the other form."""
     with World(tmp_path, traced(receiver.url)) as world:
         world.ask(world.token())
+        wait_until(lambda: receiver.spans)
         plain = generate_latest(world.registry).decode()
         encoder, _ = choose_encoder(OPENMETRICS)
         samples, exemplars = parse_exemplars(encoder(world.registry).decode())

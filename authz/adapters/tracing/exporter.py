@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from authz import __version__
@@ -29,6 +30,7 @@ MAX_PAUSE_SECONDS: Final = 30.0
 TELL_SECONDS: Final = 60.0  # between two log lines about a collector that fails
 CLOSE_SECONDS: Final = 1.0  # that a stop waits for the last batches
 _log: Final = logging.getLogger("authz.traces")
+Exemplify = Callable[[bool, float, str, float], None]
 
 
 class TraceExporter:
@@ -38,8 +40,18 @@ class TraceExporter:
         share: the share of remembered decisions to trace, from 0 to 1.
     """
 
-    def __init__(self, settings: TracesSettings, sender: Sender) -> None:
-        """Begin with an empty queue; nothing is sent before ``start``."""
+    def __init__(
+        self,
+        settings: TracesSettings,
+        sender: Sender,
+        exemplify: Exemplify = lambda *_: None,
+    ) -> None:
+        """Begin with an empty queue; nothing is sent before ``start``.
+
+        ``exemplify`` is told of each check that becomes a span: whether its decision was cached,
+        its seconds, its trace id, and its end in unix seconds.
+        """
+        self._exemplify = exemplify
         self.share = settings.sampled
         self._seconds = settings.otlp.timeout
         self._sender = sender
@@ -62,15 +74,12 @@ class TraceExporter:
         """Start the thread."""
         self._thread.start()
 
-    def trace(self, check: TracedCheck) -> str:
-        """Queue a check, and return its trace id; "" if its trace is not sampled. Never waits."""
-        if not check.is_wanted:
-            return ""
-        if len(self._queue) >= MAX_QUEUED:
+    def take(self, check: TracedCheck) -> None:
+        """Queue a check. Never waits, never raises."""
+        if len(self._queue) < MAX_QUEUED:
+            self._queue.append(check)
+        else:
             self._overflown += 1
-            return ""
-        self._queue.append(check)
-        return check.trace_id
 
     def status(self) -> TraceStatus:
         """Return the counts."""
@@ -102,8 +111,14 @@ class TraceExporter:
             self._lost += len(checks)
             _log.error("spans can't be sent: internal error: %s", type(error).__name__)
 
-    def _export(self, checks: list[TracedCheck]) -> None:
+    def _export(self, taken: list[TracedCheck]) -> None:
+        checks = [check for check in taken if check.is_wanted]
+        if not checks:
+            return
         data, spans = self._encoder.encode(checks)
+        for check in checks:
+            end = check.started + check.seconds
+            self._exemplify(check.is_hit, check.seconds, check.trace_id, end)
         answered = self._sent(data)
         if answered is None:
             self._lost += spans
