@@ -78,6 +78,7 @@ mesh-tools: $(MESH:%=.venv-mesh/.%)
 # tests are skipped. SPIRE's server needs cgo, for SQLite. A change of a program of ours, in the same
 # module, builds it anew.
 .venv-mesh/.istio: $(wildcard requirements/mesh/istio/*/*.go)
+.venv-mesh/.otlp: $(wildcard requirements/mesh/otlp/*/*.go)
 .venv-mesh/.%: requirements/mesh/%/go.mod requirements/mesh/%/go.sum
 	@mkdir -p .venv-mesh/bin
 	@if command -v go >/dev/null; then echo "building $* (once) ..." && cd requirements/mesh/$* && \

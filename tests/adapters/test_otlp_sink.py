@@ -267,6 +267,18 @@ def test_http_answer_that_is_not_otlp() -> None:
         assert (sink.waiting, sink.rejected) == (0, 0)
 
 
+def test_http_answer_with_a_web_page() -> None:
+    """A page is no collector's answer, whatever its status is: the lines wait."""
+    with http_receiver() as receiver:
+        receiver.decide = always(Reply(200, body=b"\n<!doctype html>"))
+        sink = http_sink(receiver)
+        with pytest.raises(ReceiverError, match="a web page"):
+            sent(sink, LINE)
+        sink.close()
+
+        assert sink.waiting == 1
+
+
 @pytest.mark.parametrize("status", sorted(RETRYABLE_STATUSES | OURS_STATUSES - {*range(309, 400)}))
 def test_http_statuses_that_keep_records(status: int) -> None:
     """The retryable statuses of OTLP/HTTP, and those about us, lose nothing."""

@@ -299,6 +299,26 @@ def test_killed_receiver_that_had_read(tmp_path: Path) -> None:
         assert got == [(1, "one"), (2, "two"), (2, "two"), (3, "three")]
 
 
+def test_receiver_that_ends_idle_connections(tmp_path: Path) -> None:
+    """What a receiver has had for long, on an open connection, is not sent again."""
+    with Rsyslog(tmp_path) as rsyslog:
+        sink = plain_sink(rsyslog.address)
+        sent(sink, "one", "two")
+        wait_until(lambda: len(rsyslog.lines()) == 2)
+        sink.follow()
+        assert len(sink._doubt) == 2
+        sink._sent_at -= syslog_sink.CONFIRM_SECONDS  # as if it had been long ago
+        sink.follow()
+        assert not sink._doubt
+        rsyslog.stop()
+        rsyslog.start()
+        sink.follow()
+        sent(sink, "three")
+        sink.close()
+
+        assert [one.msg for one in rsyslog.messages()] == ["one", "two", "three"]
+
+
 def test_receiver_away_at_the_stop(tmp_path: Path) -> None:
     """A stop sends what is in doubt once more, if the receiver is back."""
     with Rsyslog(tmp_path) as rsyslog:

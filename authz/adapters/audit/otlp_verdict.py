@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
+from authz.adapters.audit.receiver import ReceiverError
+
 # OTLP/HTTP, "Retryable Response Codes".
 RETRYABLE_STATUSES: Final[AbstractSet[int]] = frozenset({429, 502, 503, 504})
 # Not authenticated, not permitted, a wrong path, method or proxy, a redirect.
@@ -40,10 +42,13 @@ class Verdict(NamedTuple):
 def verdict_of(body: bytes) -> Verdict:
     """Return the verdict of an answer that takes the request, which may be partial.
 
-    A body that can't be read takes all: its status says so.
+    A body that can't be read takes all, as its status says: gateways answer in JSON, or with a
+    word. Raises ReceiverError for a web page: whatever sent it has not kept the records.
     """
     try:
         answer = ExportLogsServiceResponse.FromString(body)
     except DecodeError:
+        if body.lstrip().startswith(b"<"):
+            raise ReceiverError("it answers with a web page: see endpoint") from None
         return Verdict()
     return Verdict(rejected=max(0, answer.partial_success.rejected_log_records))

@@ -74,9 +74,9 @@ class HttpSinkSettings(Settings):
 class SyslogSinkSettings(Settings):
     """Records as syslog messages (RFC 5424), over TLS (RFC 5425).
 
-    Syslog acknowledges nothing. If a connection is cut, the last batch is sent again, so that some
-    records arrive twice; earlier ones that the receiver's machine had and the receiver had not read
-    are lost. Use otlp or http where none may be.
+    Syslog acknowledges nothing. If a connection is cut soon after a batch, that is sent again, so
+    that some records arrive twice; earlier ones that the receiver's machine had and the receiver
+    had not read are lost. Use otlp or http where none may be.
     """
 
     address: Annotated[str, Field(pattern=_ADDRESS), PortExists]

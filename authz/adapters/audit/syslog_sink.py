@@ -1,14 +1,16 @@
 """Sends lines as syslog messages over one connection, with TLS (RFC 5425) or plain (RFC 6587).
 
 Syslog has no acknowledgement. TCP says what the receiver's machine has, and nobody says what the
-receiver has read. So a message stays in doubt until TCP has acknowledged it and a later flush finds
-its connection open. When a connection ends that we did not close, what is in doubt is sent again,
-first: it is doubled rather than lost. A message that is sent again has the same sequenceId.
+receiver has read. So a message stays in doubt until TCP has acknowledged it and its connection is
+still open at a later flush, or after CONFIRM_SECONDS. When a connection ends that we did not close,
+what is in doubt is sent again, first: it is doubled rather than lost. A message that is sent again
+has the same sequenceId.
 """
 
 import os
 import socket
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from typing import Final
@@ -21,6 +23,9 @@ from authz.adapters.audit.syslog_message import Originator, next_sequence_id
 # Something that takes every connection and soon ends it, such as a balancer without a receiver
 # behind it, must not make what is in doubt grow.
 MAX_IN_DOUBT: Final = 10_000
+# A receiver that kept the connection for so long has read what its machine acknowledged. Without
+# this, one that ends idle connections would get the last batch again and again.
+CONFIRM_SECONDS: Final = 60.0
 _END: Final = b"\n"
 
 
@@ -41,6 +46,7 @@ class SyslogSink:
         self._sequence_id = 0
         self._waiting: tuple[bytes, ...] = ()  # the frames of the lines taken
         self._doubt: deque[bytes] = deque()  # frames that were sent, and may not have arrived
+        self._sent_at = 0.0  # monotonic seconds
         self._connection: SyslogConnection | None = None
         self._reopen = threading.Event()
 
@@ -63,6 +69,8 @@ class SyslogSink:
             self._leave()
         if self._is_cut() and self._doubt:
             self._send((), self._settings.timeout)
+        elif self._doubt and time.monotonic() - self._sent_at > CONFIRM_SECONDS:
+            self._trust()
 
     def take(self, lines: bytes) -> None:
         """Take complete lines to be sent."""
@@ -107,14 +115,19 @@ class SyslogSink:
             self._connection = None
             connection.abort()
             raise
-        if not fresh:
-            self._trust(connection.unacknowledged_bytes() - sum(map(len, frames)))
+        self._sent_at = time.monotonic()
         self._doubt.extend(frames)
+        if not fresh:
+            self._trust(sum(map(len, frames)))
 
-    def _trust(self, unacknowledged_bytes: int) -> None:
-        """Forget the frames of earlier flushes, except as many as TCP has not acknowledged."""
+    def _trust(self, fresh_bytes: int = 0) -> None:
+        """Forget the first frames in doubt: TCP has acknowledged all but the last bytes.
+
+        Those just sent, ``fresh_bytes`` of them, stay too.
+        """
+        last = self._connection.unacknowledged_bytes() if self._connection is not None else 0
         size = sum(map(len, self._doubt))
-        while self._doubt and size - len(self._doubt[0]) >= unacknowledged_bytes:
+        while self._doubt and size - len(self._doubt[0]) >= max(last, fresh_bytes):
             size -= len(self._doubt.popleft())
 
     def _connected(self, timeout_seconds: float) -> SyslogConnection:
