@@ -172,7 +172,7 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "cps",
         ),
         Panel(
-            "Sinks that fail",
+            "Receivers that fail",
             "1 while records can't be delivered to a sink, checkpoints to the witness, or spans of "
             "traces to their collector.",
             {
