@@ -172,11 +172,13 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "cps",
         ),
         Panel(
-            "Sinks that fail",
-            "1 while records can't be delivered to a sink, or checkpoints to the witness.",
+            "Receivers that fail",
+            "1 while records can't be delivered to a sink, checkpoints to the witness, or spans of "
+            "traces to their collector.",
             {
                 "{{sink}}": f"max by (sink) ({chosen('authz_audit_failing')})",
                 "witness": f"max({chosen('authz_audit_witness_failing')})",
+                "traces": f"max({chosen('authz_trace_export_failing')})",
             },
             bad_from=1,
         ),
@@ -218,6 +220,13 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "Lost lines of the log",
             "By cause: the queue was full, lines repeated too often, or a write failed.",
             {"{{cause}}": rates_by("cause", "authz_log_lost_total")},
+            "cps",
+        ),
+        Panel(
+            "Spans of traces",
+            "exported to the collector, rejected by it, or dropped as it did not take them. At "
+            "zero without traces.",
+            {"{{result}}": rates_by("result", "authz_trace_spans_total")},
             "cps",
         ),
         Panel(

@@ -37,8 +37,9 @@ QUERIES: Final = [
 
 def family(sample: str) -> Family:
     """The family of a sample's name."""
-    names = [sample.removesuffix(end) for end in SUFFIXES if sample.endswith(end)]
-    return next(FAMILIES[name] for name in names if name in FAMILIES)
+    names = {sample.removesuffix(end) for end in SUFFIXES}
+    (name,) = names & FAMILIES.keys()
+    return FAMILIES[name]
 
 
 def expanded(query: str) -> str:

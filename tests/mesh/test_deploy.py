@@ -210,6 +210,21 @@ def test_the_alerts_are_the_components(tmp_path: Path) -> None:
     assert comparable(rendered(values))["PrometheusRule", NAMESPACE]["spec"] == rules["spec"]
 
 
+@pytest.mark.needs("helm")
+def test_runbooks_are_where_the_values_say(tmp_path: Path) -> None:
+    """Each alert of the chart links to the given address, with an anchor of its own."""
+    values, address = tmp_path / "values.yaml", "https://docs.corp.example/operate"
+    rule = f"{{enabled: true, runbooks: '{address}'}}"
+    values.write_text(f"monitoring: {{prometheusRule: {rule}}}\n")
+
+    groups = comparable(rendered(values))["PrometheusRule", NAMESPACE]["spec"]["groups"]
+
+    alerts = [each for group in groups for each in group["rules"] if "alert" in each]
+    links = {each["annotations"]["runbook_url"] for each in alerts}
+    assert links == {f"{address}#{each['alert'].lower()}" for each in alerts}
+    assert len(links) == len(alerts) > 0
+
+
 @pytest.mark.needs("cmd")
 def test_compose_reads_its_file(tmp_path: Path) -> None:
     """compose-go, Compose's own loader, takes it; its program is called cmd, and reads no .env."""

@@ -110,9 +110,11 @@ class Metrics:
         agents can't fill the memory of Prometheus with series.
         """
         refused: dict[str, int] = self._local.shard.refused
-        if agent not in refused and not self._may_be_named(agent):
-            agent = OTHER_AGENTS
-        refused[agent] = refused.get(agent, 0) + 1
+        if agent in refused:
+            refused[agent] += 1
+            return
+        name = agent if self._may_be_named(agent) else OTHER_AGENTS
+        refused[name] = refused.get(name, 0) + 1
 
     def _may_be_named(self, agent: str) -> bool:
         with self._naming:
