@@ -78,14 +78,17 @@ class AuditLogs:
         """The paths of the logs, in their order."""
         return self._paths
 
-    def last_lines_of(self, path: Path) -> Iterator[bytes]:
+    def last_lines_of(
+        self, path: Path, may_hold: Callable[[bytes], bool] = lambda _: True
+    ) -> Iterator[bytes]:
         """Yield the lines of one of the logs from its end on, the last line first. Raises LogError.
 
-        Only a plain file can be read so; ``is_plain`` tells.
+        Only a plain file can be read so; ``is_plain`` tells. Many lines together that ``may_hold``
+        is false for are left out.
         """
         with told_of(path), path.open("rb") as file:
             _require_records(path, file.read(_HEAD_BYTES))
-            yield from last_lines(file, file.seek(0, os.SEEK_END))
+            yield from last_lines(file, file.seek(0, os.SEEK_END), may_hold)
 
     def _lines(self, path: Path) -> Iterator[tuple[str, int, bytes]]:
         with self._opened(path) as raw:
@@ -141,18 +144,21 @@ def is_plain(path: Path) -> bool:
             return file.read(len(GZIP)) != GZIP
 
 
-def last_lines(file: IO[bytes], end: int) -> Iterator[bytes]:
+def last_lines(
+    file: IO[bytes], end: int, may_hold: Callable[[bytes], bool] = lambda _: True
+) -> Iterator[bytes]:
     """Yield the lines of a file before an offset, the last line first, without their line feeds.
 
-    Blank lines are left out. Memory is bounded: of a line that is longer than MAX_LINE_BYTES,
-    pieces are yielded.
+    Blank lines are left out, and blocks of lines that ``may_hold`` is false for. Memory is bounded:
+    of a line that is longer than MAX_LINE_BYTES, pieces are yielded.
     """
     rest = b""
     while end > 0:
         size = min(_BLOCK_BYTES, end)
         end -= size
         file.seek(end)
-        rest, *lines = (file.read(size) + rest).split(b"\n")
+        block = file.read(size) + rest
+        rest, *lines = block.split(b"\n") if may_hold(block) else block.split(b"\n", 1)[:1]
         yield from (line for line in reversed(lines) if line.strip())
         if len(rest) > MAX_LINE_BYTES:
             yield rest

@@ -123,6 +123,8 @@ VERBS: Final = {
     "pydantic": ["keys", "authz.yaml"],
     "authz.review.explain": ["what-can", "authz.yaml", "spiffe://corp.example/a"],
     "authz.review.replay": ["replay", "authz.yaml", "--audit", "-"],
+    "authz.review.audit_reading.following": ["audit", "tail", "-"],
+    "authz.review.audit_report.page": ["audit", "report", "authz.yaml", "-", "--out", "a.html"],
     "authz.review.suggestion.suggest": ["suggest", "authz.yaml", "--audit", "-"],
     "authz.review.policy_tests": ["test", "authz.yaml", "cases.yaml"],
     "authz.review.token_check": ["token", "check", "authz.yaml"],

@@ -120,3 +120,26 @@ def test_interrupted(log: Path) -> None:
             child.send_signal(signal.SIGINT)
             assert child.communicate()[1] == ""
         assert child.returncode == 130
+
+
+def test_lines_of_the_log_about_itself(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Checkpoints and the like are no invalid lines, and what they tell to be missing is told."""
+    own = (
+        b'{"audit":"opened","log":"a/0/b","index":0}\n',
+        b'{"audit":"dropped","count":17,"log":"a/0/b","index":1}\n',
+        b'{"audit":"gap","from":3,"to":5}\n',
+        b'{"audit":"checkpoint","size":2}\n',
+    )
+    log.write_bytes(b"".join(own) + log.read_bytes())
+    assert authz(log, "replay", "--audit", str(log)) == 0
+    told = capsys.readouterr().out
+    assert "bad lines" not in told
+    assert "warning: records that the server dropped, as it tells: 17\n" in told
+    assert "warning: gaps that the server tells of" in told
+    assert authz(log, "suggest", "--audit", str(log)) == 0
+    told = capsys.readouterr().out
+    assert "# From 1 records; 0 invalid lines" in told
+    assert "# records that the server dropped, as it tells: 17\n" in told
+    log.write_bytes(b'{"audit":"opened","decision":"allow"}\n{"audit":["opened"]}\n' + own[0])
+    assert authz(log, "replay", "--audit", str(log)) == 1
+    assert "bad lines: 2" in capsys.readouterr().out

@@ -56,7 +56,7 @@ def _add_tail(verbs: "Verbs") -> None:
         tail,
         "authz audit tail audit.jsonl --follow --decision deny",
         "authz audit tail audit.jsonl* --agent '*/travel' --principal alice --since 2h",
-        "kubectl logs deploy/authz | authz audit tail - --json --reason 'token_*' | jq .detail",
+        "authz audit tail audit.jsonl --json --reason 'token_*' | jq .detail",
         status="0 it was printed, 1 no record fits, or a log can't be read, 2 usage, "
         "130 Ctrl-C, also with --follow",
         note=PATTERNS,
@@ -67,8 +67,8 @@ def _add_tail(verbs: "Verbs") -> None:
         "--lines",
         metavar="N",
         type=a_count,
-        help="list the last N records that fit (default: 10; with --since all, with --follow too "
-        "10000)",
+        help="list the last N records that fit (default: 10; with --since all, with "
+        "--since and --follow 10000)",
     )
     tail.add_argument(
         "-f",

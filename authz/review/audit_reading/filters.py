@@ -1,5 +1,6 @@
 """The filters of records: who, for whom, what, why and when; a ``*`` in a text is any text."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,10 @@ from typing import Final
 
 from authz.review.audit_reading.entry import Entry
 
+_OWN: Final = b'"audit"'
+# Only an escape by number can stand for these.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 .:@_-]*")
+
 
 class TextPattern:
     """A text that must be the whole of another, in which each ``*`` stands for any characters.
@@ -15,12 +20,21 @@ class TextPattern:
     Matching takes linear time, whatever the pattern and the text are.
     """
 
-    __slots__ = ("_parts", "longest")
+    __slots__ = ("_hidden_by", "_longest", "_parts")
 
     def __init__(self, text: str) -> None:
         """Take the pattern's text."""
         self._parts = text.split("*")
-        self.longest = max(self._parts, key=len).encode()
+        longest = max(self._parts, key=len)
+        self._longest = longest.encode("utf-8", "surrogatepass")
+        self._hidden_by = b"\\u" if _PLAIN.fullmatch(longest) else b"\\"
+
+    def may_fit(self, data: bytes) -> bool:
+        """Tell whether a line, or some lines, may have a text that fits.
+
+        The pattern's text stands there as it is, unless an escape hides it (RFC 8259 section 7).
+        """
+        return self._longest in data or self._hidden_by in data
 
     def fits(self, text: str) -> bool:
         """Tell whether the whole text fits."""
@@ -66,12 +80,12 @@ class Filters:
     until: datetime | None = None
 
     def may_fit(self, line: bytes) -> bool:
-        """Tell whether a line's record may fit, without reading it: its texts must be in the line.
+        """Tell whether a line, or some lines, may have a record that fits, without reading it.
 
-        A text that is not there as it is may be there with escapes.
+        True for a line of the log about itself, too.
         """
-        return b"\\" in line or all(
-            any(pattern.longest in line for pattern in patterns) for patterns in self.texts.values()
+        return _OWN in line or all(
+            any(pattern.may_fit(line) for pattern in patterns) for patterns in self.texts.values()
         )
 
     def fits(self, entry: Entry) -> bool:

@@ -55,7 +55,7 @@ def find_records(
     read = EntryReader().read
     may_fit = filters.may_fit if filters.texts else None
     for place, number, line in lines:
-        if may_fit is not None and not may_fit(line) and b'"audit"' not in line:
+        if may_fit is not None and not may_fit(line):
             continue
         entry = read(line)
         if isinstance(entry, str):

@@ -28,7 +28,7 @@ def _last_of(
     logs: AuditLogs, path: Path, filters: Filters, count: int, passed: PassedOver
 ) -> list[Found]:
     if is_plain(path):
-        lines = ((f"{path}", 0, line) for line in logs.last_lines_of(path))
+        lines = ((f"{path}", 0, line) for line in logs.last_lines_of(path, filters.may_fit))
         return list(islice(find_records(lines, filters, passed), count))[::-1]
     return list(deque(find_records(logs.lines_of(path), filters, passed), count))
 

@@ -68,8 +68,10 @@ class RecordStats:
 
     def _take_time(self, time: datetime | None) -> None:
         if time is not None:
-            self.first = time if self.first is None else min(self.first, time)
-            self.last = time if self.last is None else max(self.last, time)
+            if self.first is None or time < self.first:
+                self.first = time
+            if self.last is None or time > self.last:
+                self.last = time
 
     def lines(self, top: int) -> Iterator[str]:
         """Yield the lines for a person, with so many names of each kind."""

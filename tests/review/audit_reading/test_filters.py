@@ -1,5 +1,6 @@
 """Filters: patterns match whole texts, and no record that fits is passed over unread."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -89,3 +90,16 @@ def test_what_is_passed_over_is_counted() -> None:
     assert "a:7" not in told
     assert "as it tells: 7" in told
     assert "lists them): 1" in told
+
+
+@given(st.text(max_size=6), st.booleans())
+def test_no_fitting_line_is_passed_over(text: str, is_ascii: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+    """A line that has a text in any form of JSON may fit, alone and among others."""
+    line = json.dumps({"agent": f"a{text}b"}, ensure_ascii=is_ascii).encode(
+        "utf-8", "surrogatepass"
+    )
+    for line_of in (line, line.replace(b"/", b"\\/")):
+        filters = Filters({"agent": (TextPattern(f"a{text}b"), TextPattern("?"))})
+        assert filters.may_fit(line_of)
+        assert filters.may_fit(b"{}\n" * 3 + line_of)
+    assert not Filters({"agent": (TextPattern("xyz"),)}).may_fit(b'{"agent":"a\\"b"}')
