@@ -46,6 +46,7 @@ class Core:
         config = change(load_text(CHANGES.edit(text).encode(), "bench.yaml"))
         parts = stack.enter_context(open_parts(config))
         parts.start()
+        self.service = parts.service
         self._check = methods_of(parts.service)[AUTHORIZATION]["Check"]
         end = time.monotonic() + FETCH_SECONDS
         while not all(source.successes for source in parts.keys.status()):

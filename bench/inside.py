@@ -30,7 +30,7 @@ from authz.edge.envoy.writer import check_response
 from authz.edge.header_settings import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
-from bench import in_process, shapes
+from bench import in_process, shapes, traces
 from lab.issuer import make_key
 from lab.mesh import ISSUER, TRAVEL
 
@@ -201,6 +201,7 @@ def report(scale: float) -> list[str]:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, checks = Path(name), max(100, int(2000 * scale))
         lines += ["", *in_process.decisions(folder / "decisions", stack, checks)]
+        lines += ["", *traces.report(folder / "traces", stack, 10 * checks)]
         lines += ["", *shapes.report(folder, checks // 4)]
     day = ", ".join(f"{size:.0f}" for size in sizes)
     return [

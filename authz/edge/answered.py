@@ -17,7 +17,7 @@ class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         request: everything that decisions read.
         request_id, traceparent: for correlation only, as clients may choose them:
-            ``x-request-id``, and a valid W3C ``traceparent``, "" if there is none.
+            ``x-request-id``, and a text of the form of a W3C ``traceparent``, or "".
         ids: JSON of the ids of the message's JSON-RPC requests, for the answer.
         twins: names of headers that an upstream may confuse with those that we read or set.
         attempt: names the HTTP request that a single-use proof was sent with: the same if the proxy

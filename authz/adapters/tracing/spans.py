@@ -72,7 +72,7 @@ def _encoded(check: TracedCheck, ids: Iterator[bytes]) -> Iterator[bytes]:
     """Yield a check's span, and those of its waits. ``ids`` gives each its id."""
     trace_id, span_id = bytes.fromhex(check.trace_id), next(ids)
     start, end = _times(check.started, check.seconds)
-    parent, flags = bytes.fromhex(check.parent_id), _REMOTE if check.traceparent else _LOCAL
+    parent, flags = bytes.fromhex(check.parent_id), _REMOTE if check.has_parent else _LOCAL
     yield b"".join(
         (
             _of_decision(check.rpc, check.audit, check.reason, check.is_hit),

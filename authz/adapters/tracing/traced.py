@@ -11,6 +11,7 @@ _TRACE_ID: Final = slice(3, 35)
 _PARENT_ID: Final = slice(36, 52)
 _FLAGS: Final = slice(53, 55)
 _SAMPLED: Final = 1
+_NO_VERSION: Final = "ff-"
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +37,7 @@ class TracedCheck(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         rpc: the method that the proxy called, with its service.
-        traceparent: the client's valid W3C ``traceparent``, "" without one.
+        traceparent: the client's, which has the form of a W3C ``traceparent``, or "".
         decision_id: the record's id, 32 lower-case hex characters.
         started: unix seconds.
         seconds: how long it took.
@@ -59,18 +60,30 @@ class TracedCheck(msgspec.Struct, frozen=True, gc=False):
     @property
     def trace_id(self) -> str:
         """Return the client's trace id; without one the decision's id, which is as random."""
-        return trace_id_of(self.traceparent) or self.decision_id
+        return trace_id_of(self.traceparent) if self.has_parent else self.decision_id
 
     @property
     def parent_id(self) -> str:
         """Return the id of the client's span, "" without one."""
-        return self.traceparent[_PARENT_ID]
+        return self.traceparent[_PARENT_ID] if self.has_parent else ""
+
+    @property
+    def has_parent(self) -> bool:
+        """Tell whether the client's ``traceparent`` is valid.
+
+        Version ff and ids of zeros alone are not (W3C Trace Context section 3.2.2).
+        """
+        traceparent = self.traceparent
+        return not (
+            traceparent.startswith(_NO_VERSION)
+            or traceparent[_TRACE_ID].strip("0") == ""
+            or traceparent[_PARENT_ID].strip("0") == ""
+        )
 
     @property
     def is_wanted(self) -> bool:
         """Tell whether the client's trace is sampled, or begins here."""
-        flags = self.traceparent[_FLAGS]
-        return not flags or int(flags, 16) & _SAMPLED == _SAMPLED
+        return not self.has_parent or int(self.traceparent[_FLAGS], 16) & _SAMPLED == _SAMPLED
 
 
 def trace_id_of(traceparent: str) -> str:
