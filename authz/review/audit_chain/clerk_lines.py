@@ -92,7 +92,7 @@ def kind_of(line: bytes) -> str:
     try:
         return _kind(line).audit
     except (msgspec.MsgspecError, UnicodeError):
-        raise ClerkLineError("not a JSON object") from None
+        raise ClerkLineError("not a whole line of the log: it was cut or changed") from None
 
 
 def read_opened(line: bytes, place: Place) -> Opened:
