@@ -31,6 +31,7 @@ class _ClosedLine(msgspec.Struct, frozen=True):
     time: str = ""
     after: int | None = None
     torn: tuple[str, ...] | str = ()
+    recovered_by: str = ""
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -60,12 +61,14 @@ class Closed(msgspec.Struct, frozen=True):
         is_crash: whether a later run wrote it.
         after: the index from which on records may be missing.
         torn: Base64 of the leaf hashes of lines of which only a part was written.
+        recovered_by: the log of the later run; empty without a crash.
     """
 
     place: Place
     is_crash: bool
     after: int | None
     torn: tuple[str, ...]
+    recovered_by: str
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -89,7 +92,7 @@ def kind_of(line: bytes) -> str:
     try:
         return _kind(line).audit
     except (msgspec.MsgspecError, UnicodeError):
-        raise ClerkLineError("not a JSON object") from None
+        raise ClerkLineError("not a whole line of the log: it was cut or changed") from None
 
 
 def read_opened(line: bytes, place: Place) -> Opened:
@@ -108,7 +111,7 @@ def read_closed(line: bytes, place: Place) -> Closed:
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise ClerkLineError(f"the last record of the log has a fault: {error}") from None
     torn = (read.torn,) if isinstance(read.torn, str) else read.torn
-    return Closed(place, read.reason != "stopped", read.after, torn)
+    return Closed(place, read.reason != "stopped", read.after, torn, read.recovered_by)
 
 
 def read_dropped(line: bytes) -> Dropped:

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Sequence
 
-from authz.review.audit_chain.clerk_lines import Opened, Previous
+from authz.review.audit_chain.clerk_lines import Closed, Opened, Previous
 from authz.review.audit_chain.findings import Findings, Place
 from authz.review.audit_chain.logs import Log, tell_uncovered
 
@@ -88,9 +88,16 @@ class Completeness:
         elif closed is None:
             findings.error(stretch.ends_at, f"{log.origin} is not closed: its end is missing")
         elif closed.is_crash:
-            after = "" if closed.after is None else f" from index {closed.after} on"
-            message = f"the process of {log.origin} crashed: records{after} may be lost"
-            findings.told(closed.place, message, is_error=self._is_strict)
+            self._crashed(log, closed)
+
+    def _crashed(self, log: Log, closed: Closed) -> None:
+        after = "" if closed.after is None else f" from index {closed.after} on"
+        message = f"the process of {log.origin} crashed: records{after} may be lost"
+        self._findings.told(closed.place, message, is_error=self._is_strict)
+        is_followed = closed.recovered_by in self._logs or log.origin in self._named
+        if closed.recovered_by and not (is_followed or self._is_running or self._is_partial):
+            message = f"the log {closed.recovered_by}, which closed this one, is missing"
+            self._findings.error(closed.place, message)
 
     def _may_run(self, log: Log) -> bool:
         """Tell whether a log may still be written: no other log says that it has ended."""

@@ -150,6 +150,19 @@ def test_a_run_is_missing(tmp_path: Path) -> None:
     assert f"records 10 to {first.tree.end - 1}" in "".join(report.lines())
 
 
+def test_the_log_behind_a_crash_is_missing(tmp_path: Path) -> None:
+    """A log that was closed after a crash says which log closed it, and that must be here."""
+    crashed = full_log(20, close=False)
+    second = full_log(20, start=60)
+    crashed.close("crashed", recovered_by=second.origin, after=21)
+    second = full_log(20, start=60, previous=(crashed,))
+
+    assert not errors(tmp_path, crashed.lines + second.lines)
+    assert errors(tmp_path, crashed.lines) == [("1.jsonl", len(crashed.lines) - 1)]
+    third = full_log(20, start=90, previous=(crashed,))  # the second crashed before its first line
+    assert not errors(tmp_path, crashed.lines + third.lines)
+
+
 def test_a_run_that_names_none_before(tmp_path: Path) -> None:
     """A run that names no earlier one is told: one between them could be missing."""
     logs = full_log(20).lines + full_log(20, run="c", start=120).lines
