@@ -4,6 +4,7 @@ import json
 import re
 import stat
 from base64 import b64encode
+from datetime import UTC, datetime
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,13 @@ from typing import Any
 
 import pytest
 
+from authz.config import load
+from authz.review.audit_reading.found import PassedOver
+from authz.review.audit_report.activity import Activity
+from authz.review.audit_report.chain import ChainStatement
+from authz.review.audit_report.config_use import ConfigUse
 from authz.review.audit_report.markup import MAX_ROWS
+from authz.review.audit_report.page import Report
 from support.audit_lines import AGENT, audit_line, write_log
 from support.verbs import run, write_config
 
@@ -191,6 +198,24 @@ def test_what_it_can_not_tell(config: Path) -> None:
         "other policies than that of this config decided: 1.",
     ):
         assert words in page.text
+
+
+@pytest.mark.parametrize(
+    ("is_proven", "words"),
+    [(True, "The logs' chain is proven:"), (False, "The chain is NOT proven:")],
+)
+def test_a_verified_chain(config: Path, words: str, *, is_proven: bool) -> None:
+    """The result of verifying the logs is stated in the place of the warning, and escaped."""
+    statement = ChainStatement(is_proven, ("audit.jsonl:3: <changed>",))
+    use = ConfigUse(load(config))
+    made = datetime(2026, 1, 1, tzinfo=UTC)
+    about = Report(["a"], "b", None, None, made, Activity(), use, PassedOver(), statement)
+    page = Page("".join(about.html()))
+
+    assert words in page.text
+    assert "audit.jsonl:3: <changed>" in page.text
+    assert "It was not verified" not in page.text
+    assert about.members()["chain_is_proven"] is is_proven
 
 
 def test_the_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
