@@ -1,6 +1,7 @@
 """The chained audit log: leaves, checkpoints, rotation, crashes, and losses that are told."""
 
 import json
+import os
 import subprocess
 import sys
 from base64 import b64encode
@@ -15,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.book import Book
+from authz.adapters.audit.book import Book, Encoding
 from authz.adapters.audit.chain import WorkerIdentity
-from authz.adapters.audit.line import AuditLine, tail_of
+from authz.adapters.audit.line import AuditLine
 from authz.adapters.audit.log import AuditError, AuditLog
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner
@@ -79,7 +80,7 @@ def test_the_tree_grows_by_batches(sizes: list[int]) -> None:
 @given(st.lists(st.tuples(st.text(max_size=9), st.floats(0, 4e9), st.text(max_size=9)), max_size=9))
 def test_a_leaf_is_the_hash_of_its_line(drawn: list[tuple[str, float, str]]) -> None:
     """Whatever is in a line, its leaf is the hash of the bytes that are written."""
-    book = Book(NoteSigner(NAME, key_pem()), 0, tail_of, records=9, interval=9.0)
+    book = Book(NoteSigner(NAME, key_pem()), 0, Encoding(), records=9, interval=9.0)
     lines = [
         AuditLine(b'{"decision":"deny"', b"", time, text, other, "d", False, 0.0)
         for text, time, other in drawn
@@ -385,3 +386,20 @@ def test_a_disk_that_was_full(tmp_path: Path, form: str) -> None:
     assert (dropped > 0, missing > 0) == ((True, False) if form == "path" else (False, True))
     # A line of a loss may itself be in a gap.
     assert 0 <= proven.decisions[origin] - (taken - missing) <= len(gaps)
+
+
+def test_a_chain_through_a_pipe(tmp_path: Path) -> None:
+    """A named pipe needs no lock and has no end to look into; its reader gets every line."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    sinks = ({"path": str(path)},)
+    with logging_to(settings_in(tmp_path, sinks=sinks)) as log:
+        log.append(line(1))
+    lines = os.read(reader, 1 << 16).splitlines()
+    os.close(reader)
+    kinds = [json.loads(one).get("audit", "record") for one in lines]
+
+    assert [kind for kind in kinds if kind != "checkpoint"] == ["opened", "record", "closed"]
+    assert kinds[-1] == "checkpoint"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["chain.pem", "pipe"]

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from authz.adapters.audit.batch import Batch
-from authz.adapters.audit.book import VERSION, Book, time_text
+from authz.adapters.audit.book import VERSION, Book, Encoding, time_text
 from authz.adapters.audit.chain_key import read_signer
-from authz.adapters.audit.line import tail_encoder
 from authz.adapters.audit.lock import WorkerLock
 from authz.adapters.audit.recovery import PreviousLog, Recovery
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
@@ -39,7 +38,11 @@ class Chain:
     """
 
     def __init__(
-        self, settings: AuditSettings, chain: ChainSettings, identity: WorkerIdentity
+        self,
+        settings: AuditSettings,
+        chain: ChainSettings,
+        identity: WorkerIdentity,
+        encoding: Encoding,
     ) -> None:
         """Read the key. Raises ChainKeyError."""
         self._signer = read_signer(chain)
@@ -49,7 +52,7 @@ class Chain:
         self.book = Book(
             self._signer,
             identity.worker,
-            tail_encoder(settings.redact.drop),
+            encoding,
             records=chain.records,
             interval=chain.interval,
         )
@@ -62,7 +65,7 @@ class Chain:
         worker, workers = self._identity.worker, self._identity.workers
         recovery = Recovery(self._signer, worker, workers, self.book.origin)
         ends: dict[str, PreviousLog] = {}
-        for path in self._files:
+        for path in filter(_is_kept, self._files):
             self._held.enter_context(closing(WorkerLock.hold(path, self._signer.name, worker)))
             for end in recovery.recover(path):
                 known = ends.get(end.log)
@@ -96,3 +99,8 @@ class Chain:
     def close(self) -> None:
         """Free the files."""
         self._held.close()
+
+
+def _is_kept(path: Path) -> bool:
+    """Tell whether a path is that of a file that stays, and not of a pipe or a device."""
+    return not path.exists() or path.is_file()
