@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import ValidationError
 
-from authz.adapters import http_fetch
+from authz.adapters import http_connection
 from authz.adapters.fetched import FetchedDocument, FetchError
-from authz.adapters.http_fetch import DocumentRequest, is_refused_address
+from authz.adapters.http_connection import HttpServer, is_refused_address
 from authz.adapters.keys.sources import key_document_source, metadata_urls
 from authz.core.jose import KeySettings
 from lab.ca import Authority
@@ -223,8 +223,8 @@ def test_other_addresses_of_a_name_are_tried(server: ScriptedServer) -> None:
     """When nothing listens on a name's first address, the next one is taken, in the same time."""
     deadline = time.monotonic() + SECONDS
     addresses = ["127.0.0.2", "127.0.0.1"]
-    ask = DocumentRequest(server.url, 100)
-    connection = http_fetch._connected(urlsplit(server.url), addresses, ask, deadline)
+    there = HttpServer(urlsplit(server.url))
+    connection = http_connection._connected(there, addresses, deadline)
 
     assert connection.sock.getpeername() == ("127.0.0.1", server.port)
     connection.close()

@@ -2,9 +2,9 @@
 
 - Lines go to the end of the last segment, and are read from the first one. A segment is removed
   once all of its lines were delivered, so an empty spool takes no space.
-- A line that was appended outlives the process, however that ends. A loss of power can cost the
-  lines of the last segment that the system had not yet written: a segment is synced when it is
-  full, and at a close.
+- A line that was appended outlives the process, however that ends. A loss of power can cost what
+  the system had not yet written, as with the files of the log: nothing waits for a disk here,
+  except a close.
 - A line is delivered at least once: a process that dies between delivery and ``done`` leaves it to
   be sent again.
 """
@@ -47,7 +47,6 @@ class Spool:
         self._segment_bytes = max_bytes // SEGMENTS
         self._segments: deque[Segment] = deque()
         self._next = 0
-        self._read: tuple[bytes, ...] = ()  # the first lines, as last read
         self._owned: int | None = None
         self._lock = threading.Lock()
 
@@ -128,19 +127,17 @@ class Spool:
         self._segments.append(fresh)
         self.bytes += HEAD_BYTES
         if last is not None:
-            last.sync()
             last.close()
         return fresh
 
     def read(self, max_lines: int) -> tuple[bytes, ...]:
-        """Return the first lines, the same ones until they are ``done``; none if it is empty.
+        """Return first lines, the same ones until they are ``done``; none only if it is empty.
 
         Raises OSError.
         """
         with self._lock:
-            data = self._first_lines()
-            self._read = tuple(line + _END for line in data.split(_END)[:-1][:max_lines])
-            return self._read
+            lines = self._first_lines().split(_END)[:-1]
+            return tuple(line + _END for line in lines[:max_lines])
 
     def _first_lines(self) -> bytes:
         """Return lines of the first segment that is there. Raises OSError."""
@@ -161,22 +158,25 @@ class Spool:
         first.remove()
         self.bytes -= first.size
 
-    def done(self, count: int) -> None:
-        """Remove so many of the lines that were read last: they were delivered."""
+    def done(self, lines: Sequence[bytes]) -> None:
+        """Remove the first lines, which were delivered: all of one ``read`` or ``append``, or less.
+
+        Lines of a file that was removed meanwhile are of no account.
+        """
         with self._lock:
-            done, self._read = self._read[:count], self._read[count:]
+            if not self._segments:
+                return
             first = self._segments[0]
-            first.deliver(sum(map(len, done)))
+            first.deliver(sum(map(len, lines)))
             if first.is_empty:
                 self._drop_first()
 
     def close(self) -> None:
         """Sync what waits, and give the folder free."""
         with self._lock:
-            if self._segments:
-                with suppress(OSError):  # only a loss of power could cost its lines
-                    self._segments[-1].sync()
             for segment in self._segments:
+                with suppress(OSError):  # only a loss of power could cost its lines
+                    segment.sync()
                 segment.close()
             if self._owned is not None:
                 os.close(self._owned)

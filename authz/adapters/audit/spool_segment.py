@@ -114,7 +114,7 @@ class Segment:
 
     def deliver(self, count: int) -> None:
         """Note that so many further bytes were delivered."""
-        self.done += count
+        self.done = min(self.done + count, self.size)
         with suppress(OSError):  # after a restart they would be delivered twice
             _write_all(self._open(), _head(self.done), 0)
 

@@ -47,7 +47,7 @@ def _why_undiscoverable(issuer: IssuerSettings) -> Iterator[str]:
 def _is_refused(host: str) -> bool:
     if ":" not in host and not host.rpartition(".")[2].isdecimal():
         return False  # a name
-    from authz.adapters.http_fetch import is_refused_address  # noqa: PLC0415 - likewise
+    from authz.adapters.http_connection import is_refused_address  # noqa: PLC0415 - likewise
 
     try:
         return is_refused_address(host)

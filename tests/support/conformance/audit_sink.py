@@ -55,7 +55,7 @@ class AuditSinkConformance(ABC):
 
     def test_lines_arrive_in_order(self, leads_to: Destination) -> None:
         """Lines of one thread arrive whole, once, in their order, while the log is open."""
-        with _log(leads_to) as log:
+        with running_log(leads_to) as log:
             for number in range(200):
                 assert log.append(f"{number}\n")
             wait_until(lambda: len(leads_to.lines()) == 200)
@@ -65,7 +65,7 @@ class AuditSinkConformance(ABC):
     def test_many_threads_lose_no_line(self, leads_to: Destination) -> None:
         """Every line of every thread arrives once, in its thread's order, or is counted."""
         taken: list[list[str]] = [[] for _ in range(THREADS)]
-        with _log(leads_to, queue=500) as log:
+        with running_log(leads_to, queue=500) as log:
 
             def write(thread: int) -> None:
                 for number in range(1000):
@@ -86,7 +86,7 @@ class AuditSinkConformance(ABC):
 
     def test_close_writes_what_waits(self, leads_to: Destination) -> None:
         """What was taken before a close is written by it."""
-        with _log(leads_to, queue=10_000) as log:
+        with running_log(leads_to, queue=10_000) as log:
             for number in range(5000):
                 assert log.append(f"{number}\n")
 
@@ -96,7 +96,7 @@ class AuditSinkConformance(ABC):
     def test_lines_longer_than_a_write(self, leads_to: Destination) -> None:
         """Lines of many kilobytes stay whole and apart."""
         lines = [f"{number}{'x' * size}" for number, size in enumerate((1, 30_000, 5, 60_000, 0))]
-        with _log(leads_to) as log:
+        with running_log(leads_to) as log:
             for line in lines:
                 assert log.append(f"{line}\n")
 
@@ -104,7 +104,7 @@ class AuditSinkConformance(ABC):
 
     def test_a_line_that_cannot_be_encoded(self, leads_to: Destination) -> None:
         """One record of no time that there is costs itself and is counted; later ones arrive."""
-        with _log(leads_to) as log:
+        with running_log(leads_to) as log:
             log.append("before\n")
             log.append(AuditLine(b"{", b"", 1e20, "", "", "id", is_hit=False, seconds=0.0))
             log.append("after\n")
@@ -114,7 +114,7 @@ class AuditSinkConformance(ABC):
 
     def test_nobody_waits_while_it_fails(self, leads_to: Destination) -> None:
         """A failing sink costs the asker nothing: lines queue up to the bound, others count."""
-        with _log(leads_to, queue=3) as log:
+        with running_log(leads_to, queue=3) as log:
             leads_to.break_()
             log.append("0\n")
             wait_until(lambda: log.status().is_failing)
@@ -131,7 +131,7 @@ class AuditSinkConformance(ABC):
 
     def test_what_failed_is_written_later(self, leads_to: Destination) -> None:
         """Lines that could not be written are kept: each arrives once, in order, when it mends."""
-        with _log(leads_to) as log:
+        with running_log(leads_to) as log:
             log.append("first\n")
             wait_until(lambda: not log.status().queued)
             leads_to.break_()
@@ -149,7 +149,7 @@ class AuditSinkConformance(ABC):
         self, leads_to: Destination, when_full: str, *, refuses: bool
     ) -> None:
         """A write that fails is told while it lasts, and refuses allows where that is asked for."""
-        with _log(leads_to, when_full=when_full) as log:
+        with running_log(leads_to, when_full=when_full) as log:
             assert not log.refuses_allows
             leads_to.break_()
             log.append("one\n")
@@ -161,7 +161,7 @@ class AuditSinkConformance(ABC):
 
     def test_reopen(self, leads_to: Destination) -> None:
         """Opened anew by another thread, however often, it loses and doubles nothing."""
-        with _log(leads_to) as log:
+        with running_log(leads_to) as log:
             for number in range(100):
                 log.append(f"{number}\n")
                 log.reopen()
@@ -172,7 +172,7 @@ class AuditSinkConformance(ABC):
 
     def test_close_while_it_fails(self, leads_to: Destination) -> None:
         """A close with a sink that fails ends, and says how many lines it could not write."""
-        with _log(leads_to) as log:
+        with running_log(leads_to) as log:
             leads_to.break_()
             log.append("lost\n")
             wait_until(lambda: log.status().is_failing)
@@ -194,7 +194,8 @@ class AuditSinkConformance(ABC):
 
 
 @contextmanager
-def _log(leads_to: Destination, **changes: object) -> Iterator[AuditLog]:
+def running_log(leads_to: Destination, **changes: object) -> Iterator[AuditLog]:
+    """Run a log with the destination's sink, and these changes of the settings."""
     log = AuditLog(AuditSettings.model_validate(changes), leads_to.sink)
     log.start()
     try:

@@ -1,0 +1,174 @@
+"""The receiver of batches by HTTP: a kept connection, its credentials, and answers' meaning.
+
+A batch is posted without compression: receivers differ in what they can unpack, and the work would
+be this process's. Redirects are not followed.
+"""
+
+import email.utils
+import http.client
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection
+
+from authz.adapters.audit.receiver import ReceiverError, ReceiverTls
+from authz.adapters.audit.settings import HttpSinkSettings
+from authz.adapters.client_credentials import read_bearer_token
+from authz.adapters.http_connection import (
+    HTTP_FAULTS,
+    HttpServer,
+    connected,
+    cut_at,
+    told_fault,
+)
+from authz.core.urls import is_plaintext
+
+# A connection is left after this time, so that a changed address, token or certificate counts.
+CONNECTION_SECONDS: Final = 300.0
+MAX_RETRY_AFTER_SECONDS: Final = 300.0  # no receiver can silence us for longer
+MAX_ANSWER_BYTES: Final = 64 * 1024  # nothing reads it; more is not worth a kept connection
+_CHUNK_BYTES: Final = 16 * 1024
+_DELAY_DIGITS: Final = 9
+_UNAUTHORIZED: Final = 401
+_HEADERS: Final = {
+    "content-type": "application/x-ndjson",
+    "accept-encoding": "identity",
+    "user-agent": "agent-authz",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A receiver's answer: its status, and for how many seconds it asks to be left alone."""
+
+    status: int
+    retry_after_seconds: float
+
+
+class HttpReceiver:
+    """A receiver, and the connection to it. One thread uses it."""
+
+    def __init__(self, settings: HttpSinkSettings) -> None:
+        """Take URL and credentials; ``post`` connects."""
+        self._parts = parts = urlsplit(settings.url)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._tls = None if is_plaintext(settings.url) else ReceiverTls(settings.tls)
+        self._token_file = settings.token_file
+        self._timeout = settings.timeout
+        further = {name.lower(): value for name, value in settings.headers.items()}
+        self._fixed = {**_HEADERS, **further, "host": parts.netloc}
+        self._headers = self._fixed  # with the connection's token
+        self._connection: HTTPConnection | None = None
+        self._leave_at = 0.0
+
+    def post(self, body: bytes) -> Answer:
+        """Post a batch; return the answer, whatever its status. Raises ReceiverError.
+
+        Ends within the settings' timeout. A kept connection may have ended in the meantime, or its
+        token may have expired: then a fresh one is tried too.
+        """
+        deadline = time.monotonic() + self._timeout
+        try:
+            answer = self._posted_on_kept(body, deadline)
+            if answer is not None:
+                return answer
+            return self._posted(self._connected(deadline), body, deadline)
+        except HTTP_FAULTS as error:
+            self.close()
+            raise _receiver_error(error, deadline) from None
+
+    def _posted_on_kept(self, body: bytes, deadline: float) -> Answer | None:
+        """Return the answer on the kept connection; None if a fresh one is to be tried."""
+        if time.monotonic() >= self._leave_at:
+            self.close()
+        if self._connection is None:
+            return None
+        with suppress(*HTTP_FAULTS):
+            answer = self._posted(self._connection, body, deadline)
+            if answer.status != _UNAUTHORIZED:
+                return answer
+        self.close()
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        return None
+
+    def _connected(self, deadline: float) -> HTTPConnection:
+        """Connect, with the credentials as their files are now. Raises HTTP_FAULTS."""
+        context = None if self._tls is None else self._tls.context()
+        self._headers = self._fixed
+        if self._token_file is not None:
+            token = read_bearer_token(self._token_file)
+            self._headers = {**self._fixed, "authorization": f"Bearer {token}"}
+        self._leave_at = time.monotonic() + CONNECTION_SECONDS
+        self._connection = connected(HttpServer(self._parts, context), deadline)
+        return self._connection
+
+    def _posted(self, connection: HTTPConnection, body: bytes, deadline: float) -> Answer:
+        """Post on the connection, which stays only if it can take the next batch."""
+        with cut_at(deadline, connection):
+            self._send(connection, body)
+            with closing(connection.getresponse()) as response:
+                answer = Answer(response.status, _retry_after(response.headers.get("retry-after")))
+                is_over = _is_read(response)
+        if not is_over or connection.sock is None or time.monotonic() >= deadline:
+            self.close()
+        return answer
+
+    def _send(self, connection: HTTPConnection, body: bytes) -> None:
+        try:
+            connection.request(
+                "POST",
+                self._target,
+                body=body,
+                headers=self._headers,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (BrokenPipeError, ConnectionResetError):
+            # A receiver that finds a batch too large may answer, and not read on. http.client takes
+            # an answer only of a request that was sent.
+            if connection.sock is None:
+                raise
+
+    def close(self) -> None:
+        """Close the connection; the next batch opens one."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+def _receiver_error(error: Exception, deadline: float) -> ReceiverError:
+    return (
+        error
+        if isinstance(error, ReceiverError)
+        else ReceiverError(str(told_fault(error, deadline)))
+    )
+
+
+def _is_read(response: urllib3.BaseHTTPResponse) -> bool:
+    """Read the answer's body, which says nothing more; tell whether all of it came."""
+    left = MAX_ANSWER_BYTES
+    try:
+        while chunk := response.read1(_CHUNK_BYTES):
+            left -= len(chunk)
+            if left < 0:
+                return False
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError):
+        return False  # the status stands, and has come
+    return True
+
+
+def _retry_after(text: str | None) -> float:
+    """Return the seconds of Retry-After (RFC 9110 section 10.2.3), 0 if there is none to obey."""
+    text = (text or "").strip()
+    if text.isascii() and text.isdecimal():
+        return min(float(text[:_DELAY_DIGITS]), MAX_RETRY_AFTER_SECONDS)
+    try:
+        at = email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0.0
+    return min(max(0.0, at - time.time()), MAX_RETRY_AFTER_SECONDS)
