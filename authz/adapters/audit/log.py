@@ -85,7 +85,7 @@ class AuditLog:
         # The queue of a log with one place is for both: what waits there has no room here.
         self._is_one_queue = not settings.sinks
         self._writers = (
-            writers_of(settings, self._want_checkpoint)
+            writers_of(settings, self._want_checkpoint, identity or WorkerIdentity())
             if sink is None
             else (writer_of(settings, places[0], sink),)
         )

@@ -39,7 +39,9 @@ class Checkpoint:
             raise CheckpointError("an origin is a short text of ASCII without spaces")
         if not 0 <= self.size <= MAX_LEAVES or len(self.root) != HASH_BYTES:
             raise CheckpointError("a checkpoint has a size, and a hash of 32 bytes")
-        if not all(0 < len(each) <= MAX_LINE_CHARS and "\n" not in each for each in self.extensions):
+        if not all(
+            0 < len(each) <= MAX_LINE_CHARS and "\n" not in each for each in self.extensions
+        ):
             raise CheckpointError("an extension is a line that is not empty")
 
     def text(self) -> str:

@@ -34,7 +34,9 @@ class CompactRange:
 
     __slots__ = ("begin", "end", "hashes")
 
-    def __init__(self, begin: int = 0, end: int | None = None, hashes: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self, begin: int = 0, end: int | None = None, hashes: Iterable[bytes] = ()
+    ) -> None:
         """Make a range; without ``end``, an empty one.
 
         Raises TreeError for a range that can't be, or another number of hashes than it has.
