@@ -133,7 +133,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestModel = SpoolMachine.TestCase
-TestModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestModel.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 
 KILLED = """
 import sys

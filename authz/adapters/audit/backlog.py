@@ -18,10 +18,15 @@ _log: Final = logging.getLogger("authz.audit")
 
 
 class Backlog:
-    """The queue of a sink's writer. One thread adds, another takes and delivers; any may keep."""
+    """The queue of a sink's writer. One thread adds, another takes and delivers; any may keep.
+
+    Attributes:
+        is_spool_full: whether the spool had no room when it was last written to, or failed.
+    """
 
     def __init__(self, spool: Spool | None = None) -> None:
         """Take the spool, which ``open`` opens; None for a sink that needs none."""
+        self.is_spool_full = False
         self._spool = spool
         self._lines: deque[bytes] = deque()
         self._held: tuple[bytes, ...] = ()  # taken and not yet delivered
@@ -90,23 +95,28 @@ class Backlog:
             return
         with self._lock:
             try:
-                self._keep(self._spool, is_promised=is_last)
+                self.is_spool_full = not self._has_kept(self._spool, is_promised=is_last)
             except OSError as error:
+                self.is_spool_full = True
                 self._tell(error.strerror or type(error).__name__)
             else:
                 self._tell("")
 
-    def _keep(self, spool: Spool, *, is_promised: bool) -> None:
-        """Append the lines that are held, if they are not kept yet, and then the others."""
+    def _has_kept(self, spool: Spool, *, is_promised: bool) -> bool:
+        """Append the lines that are held, if they are not kept yet, and then the others.
+
+        Return whether there was room for all. Raises OSError.
+        """
         if self._held and not self._is_held_kept:
             self._is_held_kept = spool.append(self._held, is_promised=is_promised)
             if not self._is_held_kept:
-                return
+                return False
         while self._lines:
             lines = self._first(KEEP_LINES)
             if not spool.append(lines, is_promised=is_promised):
-                return
+                return False
             self._forget(len(lines))
+        return True
 
     def _first(self, count: int) -> tuple[bytes, ...]:
         """Return the first lines in memory; an iterator would fail when lines are added."""

@@ -123,11 +123,18 @@ class SinkWriter:
 
         With a spool that is so once neither it nor the queue has room.
         """
-        is_lost = self._is_failing and not self._backlog.has_spool
-        return self._limits.must_record and (is_lost or self._is_full())
+        if not self._limits.must_record:
+            return False
+        if self._backlog.has_spool:
+            return self._is_full() and self._backlog.is_spool_full
+        return self._is_failing or self._is_full()
 
     def _is_full(self) -> bool:
-        return self._limits.queue is not None and self.queued >= self._limits.queue
+        """Return whether no further line has room, which after a loss is so for longer."""
+        limit = self._limits.queue
+        if limit is None:
+            return False
+        return self.queued >= limit or (self._is_dropping and self.queued > limit // 2)
 
     def start(self) -> None:
         """Open the sink and begin to write. Raises OSError."""
@@ -137,15 +144,25 @@ class SinkWriter:
 
     def put(self, batch: Batch) -> None:
         """Take the lines for which there is room. Never waits; one thread calls it."""
-        count = len(batch.lines)
-        if (room := self._room()) < count and self._backlog.has_spool:
-            self._backlog.keep()  # the sink may be slow, and its thread wait for it
-            room = self._room()
-        if self._is_dropping and room > 0:
-            self._resume()
-        if room < count:
-            self._drop(batch, room)
-        self.add(batch.lines if room >= count else batch.lines[:room])
+        taken, count = 0, len(batch.lines)
+        while taken < count and (room := self._room() or self._kept_room()):
+            if self._is_dropping:
+                self._resume()
+            self.add(batch.lines[taken : taken + room])
+            taken += room
+        if taken < count:
+            self._drop(batch, taken)
+        if self._is_full():
+            self._backlog.keep()
+            self.on_change()
+
+    def _kept_room(self) -> int:
+        """Return how many lines may be taken once those in memory are in the spool.
+
+        The sink may be slow, and its own thread wait for it.
+        """
+        self._backlog.keep()
+        return self._room()
 
     def tell(self, batch: Batch) -> None:
         """Take lines that are no leaves: they need no room, and have no use after a loss."""

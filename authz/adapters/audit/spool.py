@@ -136,8 +136,8 @@ class Spool:
         Raises OSError.
         """
         with self._lock:
-            lines = self._first_lines().split(_END)[:-1]
-            return tuple(line + _END for line in lines[:max_lines])
+            lines = self._first_lines().split(_END, max_lines)[:-1]
+            return tuple(line + _END for line in lines)
 
     def _first_lines(self) -> bytes:
         """Return lines of the first segment that is there. Raises OSError."""
