@@ -56,13 +56,13 @@ def run(path: Path) -> None:
         _serve(_open_supervisor(path, config))
 
 
-def run_worker(path: Path, number: int, admin: str) -> None:
+def run_worker(path: Path, number: int, admin: str, run: str) -> None:
     """Serve as worker ``number`` of several, which its supervisor asks at the address ``admin``.
 
-    Raises ConfigError, StartError.
+    ``run`` is the same for all of them. Raises ConfigError, StartError.
     """
     source = ConfigSource(path)
-    _serve(open_server(source.read_config(), source, number, admin))
+    _serve(open_server(source.read_config(), source, number, admin, run))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from authz import __version__
 from authz.adapters.admin import AdminServer
+from authz.adapters.audit.chain import WorkerIdentity
 from authz.config import Config
 from authz.edge.methods import methods_of
 from authz.server.giving_way import yielding_gil
@@ -235,17 +236,25 @@ class ServerProcess:
 
 @contextmanager
 def open_server(
-    config: Config, source: ConfigSource, worker: int = 0, admin: str = ""
+    config: Config, source: ConfigSource, worker: int = 0, admin: str = "", run: str = ""
 ) -> Iterator[ServerProcess]:
     """Open a server and its parts, and close them. Nothing runs before ``start``.
 
-    Raises ConfigError for an invalid candidate, BuildError, TlsError, TransportError.
+    ``run`` is the same for all workers of a start, "" for a server of one process. Raises
+    ConfigError for an invalid candidate, BuildError, TlsError, TransportError.
     """
     with ExitStack() as opened:
         with yielding_gil():
-            parts = opened.enter_context(open_parts(config, source.read_candidate(config)))
+            candidate, identity = source.read_candidate(config), _identity(config, worker, run)
+            parts = opened.enter_context(open_parts(config, candidate, identity=identity))
         server = ServerProcess(parts, config, source, worker, admin)
         yield opened.enter_context(closing(server))
+
+
+def _identity(config: Config, worker: int, run: str) -> WorkerIdentity:
+    if run:
+        return WorkerIdentity(worker, config.server.workers, run)
+    return WorkerIdentity()
 
 
 def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> ProcessMetrics:

@@ -5,6 +5,7 @@ supervisor answers no checks; it has the admin address, where the workers' metri
 """
 
 import logging
+import secrets
 import signal
 import tempfile
 import threading
@@ -56,7 +57,8 @@ class Supervisor:
         self._drain = config.server.drain
         self._folder = _private_folder()
         folder = Path(self._folder.name)
-        self._workers = [Worker(n, path, folder) for n in range(config.server.workers)]
+        run = secrets.token_hex(8)
+        self._workers = [Worker(n, path, folder, run) for n in range(config.server.workers)]
         self._stopping = threading.Event()
         self._liveness = Liveness()
         self._metrics = MergedMetrics(self._samples)

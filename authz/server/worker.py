@@ -1,4 +1,4 @@
-"""Runs a worker: ``python -m authz.server.worker CONFIG NUMBER ADMIN LEVEL``.
+"""Runs a worker: ``python -m authz.server.worker CONFIG NUMBER ADMIN LEVEL RUN``.
 
 The supervisor starts it, and holds the other end of its standard input: when the supervisor is
 gone, that closes, and the worker stops too.
@@ -23,11 +23,11 @@ _log: Final = logging.getLogger("authz.server")
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop, and return the exit status."""
-    config, number, admin, level = arguments
+    config, number, admin, level, run = arguments
     threading.Thread(target=_stop_with_supervisor, name="supervised", daemon=True).start()
     with logging_to_stderr(level):
         try:
-            run_worker(Path(config), int(number), admin)
+            run_worker(Path(config), int(number), admin, run)
         except (ConfigError, StartError) as error:
             for line in str(error).splitlines():
                 _log.error("worker %s could not start: %s", number, line)

@@ -44,11 +44,12 @@ class Worker:
         is_up: whether it has answered since it was started.
     """
 
-    def __init__(self, number: int, config: Path, folder: Path) -> None:
-        """Begin without a process. ``folder`` is for its admin socket."""
+    def __init__(self, number: int, config: Path, folder: Path, run: str) -> None:
+        """Begin without a process. ``folder`` is for its admin socket, ``run`` names the start."""
         self.number = number
         self.is_up = False
         self._config = config
+        self._run = run
         self._socket = folder / f"worker-{number}.sock"
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
@@ -69,7 +70,7 @@ class Worker:
         is_first = not self._started_at
         self._socket.unlink(missing_ok=True)
         level = logging.getLevelName(logging.getLogger().level)
-        place = (str(self._config), str(self.number), f"unix:{self._socket}", level)
+        place = (str(self._config), str(self.number), f"unix:{self._socket}", level, self._run)
         self.is_up = False
         self._started_at = time.monotonic()
         self._stalled.restart()

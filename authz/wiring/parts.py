@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
+from authz.adapters.audit.chain import WorkerIdentity
+from authz.adapters.audit.chain_key import ChainKeyError
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
@@ -22,7 +24,7 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import read_revocations
+from authz.wiring.files import BuildError, read_revocations
 from authz.wiring.snapshot import build_key_sources, build_snapshot
 
 
@@ -93,16 +95,18 @@ def open_parts(
     clock: Clock = Clock(),  # noqa: B008 - frozen
     keys: KeyStore | None = None,
     revocations: RevocationFile | None = None,
+    identity: WorkerIdentity | None = None,
 ) -> Iterator[Parts]:
     """Open the parts of a config, and close them in reverse, also if a later part can't be opened.
 
-    ``keys`` and ``revocations`` replace those that the config names, and ``keys`` is not closed
-    here. Raises BuildError, TlsError.
+    ``identity`` says which process of the server this is, if there are several. ``keys`` and
+    ``revocations`` replace those that the config names, and ``keys`` is not closed here.
+    Raises BuildError, TlsError.
     """
     server, metrics = config.server, Metrics()
     with ExitStack() as opened:
         # Opened first, and so closed last: until then other parts may leave records.
-        audit = opened.enter_context(closing(AuditLog(config.audit)))
+        audit = opened.enter_context(closing(_open_audit(config, identity)))
         revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
@@ -139,6 +143,13 @@ def open_parts(
             clock=clock,
             service=CheckService(snapshot, works_with),
         )
+
+
+def _open_audit(config: Config, identity: WorkerIdentity | None) -> AuditLog:
+    try:
+        return AuditLog(config.audit, identity=identity)
+    except ChainKeyError as error:
+        raise BuildError(str(error)) from None
 
 
 def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:

@@ -42,7 +42,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "key_cache": ("keys-and-certificates",),
     "cache": ("operate",),
     "replay": ("operate",),
-    "audit": ("../reference/audit", "operate"),
+    "audit": ("../reference/audit", "operate", "keep-the-audit-trail"),
     "earlier_actors": ("../reference/tokens",),
 }
 

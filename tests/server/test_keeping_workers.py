@@ -52,7 +52,7 @@ def test_a_worker_that_never_starts_again_ends_nobody(tmp_path: Path) -> None:
     """The pauses between its starts stay bounded, however many there were."""
     file = tmp_path / "file"
     file.touch()
-    worker = Worker(0, tmp_path / "authz.yaml", file)  # no folder: it can't be started
+    worker = Worker(0, tmp_path / "authz.yaml", file, "run")  # no folder: it can't be started
     for _ in range(1100):
         worker._start_at = 0.0
         worker.start_if_due()

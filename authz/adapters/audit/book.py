@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from authz.adapters.audit.batch import Batch
-from authz.adapters.audit.line import AuditLine, tail_of
+from authz.adapters.audit.line import AuditLine, TailEncoder
 from authz.core.tlog.lines import (
     SignedGap,
     SignedTree,
@@ -48,22 +48,31 @@ class LooseSheets:
 
     Attributes:
         unencoded: lines that could not be encoded, and are lost.
+        room: lines that may be sealed before a checkpoint is due.
     """
 
-    def __init__(self) -> None:
-        """Begin."""
+    room: Final = 1 << 62
+
+    def __init__(self, tail_of: TailEncoder) -> None:
+        """Take what encodes ends of lines."""
         self.unencoded = 0
+        self._tail_of = tail_of
 
     def seal(self, lines: Sequence[Encodes]) -> Batch:
         """Return the lines' bytes."""
         encoded = []
         for line in lines:
             try:
-                encoded.append(line.encode())
+                encoded.append(self._encoded(line))
             except Exception as error:  # noqa: BLE001 - one line must not cost those that follow
                 self.unencoded += 1
                 tell_unencoded(error)
         return Batch(tuple(encoded))
+
+    def _encoded(self, line: Encodes) -> bytes:
+        if isinstance(line, AuditLine):
+            return b"".join((line.decision, line.operation, self._tail_of(line), b"}\n"))
+        return line.encode()
 
 
 def tell_unencoded(error: Exception) -> None:
@@ -80,8 +89,19 @@ class Book:
         signed_at: when the last checkpoint was signed, in unix seconds; None before the first.
     """
 
-    def __init__(self, signer: NoteSigner, worker: int, *, records: int, interval: float) -> None:
-        """Open a log of a worker; ``records`` and ``interval`` are those of ``audit.chain``."""
+    def __init__(
+        self,
+        signer: NoteSigner,
+        worker: int,
+        tail_of: TailEncoder,
+        *,
+        records: int,
+        interval: float,
+    ) -> None:
+        """Open a log of a worker; ``records`` and ``interval`` are those of ``audit.chain``.
+
+        ``tail_of`` encodes ends of lines.
+        """
         start = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         self.origin = f"{signer.name}/{worker}/{start}-{secrets.token_hex(4)}"
         self.unencoded = 0
@@ -92,7 +112,8 @@ class Book:
         self._tree = CompactRange()
         self._covered = 0
         self._uncovered_since: float | None = None
-        self._member = b',"log":"%s","index":' % self.origin.encode()
+        self._tail_of = tail_of
+        self._member = b',"log":"%b","index":' % self.origin.encode()
         self._begun: dict[tuple[bytes, bytes], Any] = {}
 
     @property
@@ -105,25 +126,33 @@ class Book:
         """Return how many leaves no checkpoint covers yet."""
         return self._tree.end - self._covered
 
+    @property
+    def room(self) -> int:
+        """Return how many leaves may be added before a checkpoint is due; at least one."""
+        return max(1, self._records - self.uncovered)
+
     def seal(self, lines: Sequence[Encodes]) -> Batch:
         """Make leaves of lines."""
         first = index = self._tree.end
-        member, begun = self._member, self._begun
+        member, begun, tail_of = self._member, self._begun, self._tail_of
         sealed, leaves = [], []
         for line in lines:
             try:
-                decision, operation, tail = _parts(line)
+                if isinstance(line, AuditLine):
+                    decision, operation = line.decision, line.operation
+                    end = b"%b%b%d}" % (tail_of(line), member, index)
+                else:
+                    decision = operation = b""
+                    end = b"%b%b%d}" % (line.encode()[: -len(b"}\n")], member, index)
             except Exception as error:  # noqa: BLE001 - one line must not cost those that follow
                 self.unencoded += 1
                 tell_unencoded(error)
                 continue
-            end = b"%b%b%d}" % (tail, member, index)
             index += 1
-            hashed = begun.get((decision, operation)) or self._begin(decision, operation)
-            leaf = hashed.copy()
-            leaf.update(end)
-            leaves.append(leaf.digest())
-            sealed.append(b"%b%b%b\n" % (decision, operation, end))
+            hashed = (begun.get((decision, operation)) or self._begin(decision, operation)).copy()
+            hashed.update(end)
+            leaves.append(hashed.digest())
+            sealed.append(b"".join((decision, operation, end, b"\n")))
         self._grow(leaves)
         return Batch(tuple(sealed), first, tuple(leaves))
 
@@ -181,13 +210,6 @@ class Book:
     def gap(self, missing: CompactRange, sink: str) -> bytes:
         """Return the signed line that says which leaves a sink misses."""
         return gap_line(self._signer, SignedGap(self.origin, missing, sink))
-
-
-def _parts(line: Encodes) -> tuple[bytes, bytes, bytes]:
-    """Return decision, operation, and the rest of an object without its end."""
-    if isinstance(line, AuditLine):
-        return line.decision, line.operation, tail_of(line)
-    return b"", b"", line.encode()[: -len(b"}\n")]
 
 
 def signed_line(signed: SignedTree) -> Batch:

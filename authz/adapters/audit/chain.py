@@ -10,6 +10,7 @@ from pathlib import Path
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.book import VERSION, Book, time_text
 from authz.adapters.audit.chain_key import read_signer
+from authz.adapters.audit.line import tail_encoder
 from authz.adapters.audit.lock import WorkerLock
 from authz.adapters.audit.recovery import PreviousLog, Recovery
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
@@ -46,7 +47,11 @@ class Chain:
         self._identity = identity
         self._held = ExitStack()
         self.book = Book(
-            self._signer, identity.worker, records=chain.records, interval=chain.interval
+            self._signer,
+            identity.worker,
+            tail_encoder(settings.redact.drop),
+            records=chain.records,
+            interval=chain.interval,
         )
 
     def open(self) -> Batch:

@@ -1,5 +1,6 @@
 """A line of the audit log: an encoded decision and operation, completed for each request."""
 
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -54,6 +55,10 @@ class AuditLine(msgspec.Struct, frozen=True, gc=False):
         return b"".join((self.decision, self.operation, tail_of(self), b"}\n"))
 
 
+TailEncoder = Callable[[AuditLine], bytes]
+"""Encodes the members that differ from request to request, without the end of the object."""
+
+
 def tail_of(line: AuditLine) -> bytes:
     """Encode the members that differ from request to request, without the end of the object."""
     end = _LineEnd(
@@ -65,3 +70,11 @@ def tail_of(line: AuditLine) -> bytes:
         int(line.seconds * 1e6),
     )
     return b"," + safe_json(_encode(end))[1:-1]
+
+
+def tail_encoder(dropped: Collection[str]) -> TailEncoder:
+    """Return what encodes ends of lines: ``tail_of``, or one that leaves dropped ids empty."""
+    empty = dict.fromkeys({"request_id", "trace_id"}.intersection(dropped), "")
+    if not empty:
+        return tail_of
+    return lambda line: tail_of(msgspec.structs.replace(line, **empty))

@@ -1,4 +1,4 @@
-"""Holds a chained log's file for a worker, so that nobody takes a live process for a crashed one."""
+"""Holds a chained log's file for a worker: nobody takes a live process for a crashed one."""
 
 import errno
 import fcntl

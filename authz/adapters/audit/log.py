@@ -7,12 +7,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.book import Book, Encodes, LooseSheets, signed_line
 from authz.adapters.audit.chain import Chain, WorkerIdentity
+from authz.adapters.audit.line import tail_encoder
 from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sink import Sink
 from authz.adapters.audit.sink_writer import FOLLOW_SECONDS, SinkStatus
 from authz.adapters.audit.sinks import writer_of, writers_of
+from authz.adapters.audit.witness import witnesses_of
 
 BATCH_LINES: Final = 256  # while a batch is made, its lines count twice against the limit
 CLOSE_SECONDS: Final = 5.0  # how long a stop waits for the last records
@@ -90,10 +93,11 @@ class AuditLog:
             else (writer_of(settings, places[0], sink),)
         )
         chain, self._chain = settings.chain, None
-        self._book: Book | LooseSheets = LooseSheets()
+        self._book: Book | LooseSheets = LooseSheets(tail_encoder(settings.redact.drop))
         if chain is not None:
             self._chain = Chain(settings, chain, identity or WorkerIdentity())
             self._book = self._chain.book
+        self._witnesses = witnesses_of(settings)
         self._noting = threading.Lock()
         for writer in self._writers:
             writer.on_change = self._note
@@ -104,7 +108,7 @@ class AuditLog:
         """Open the sinks and begin to write. Raises AuditError."""
         if self._chain is not None:
             self._open_chain(self._chain)
-        for writer in self._writers:
+        for writer in (*self._writers, *self._witnesses):
             try:
                 writer.start()
             except OSError as error:
@@ -142,11 +146,17 @@ class AuditLog:
             waiting=waiting,
             sinks=sinks,
             checkpoint_at=None if self._chain is None else self._chain.book.signed_at,
+            is_witness_failing=self._is_witness_failing(),
         )
+
+    def _is_witness_failing(self) -> bool | None:
+        if not self._witnesses:
+            return None
+        return any(witness.is_failing for witness in self._witnesses)
 
     def reopen(self) -> None:
         """Open the files anew before the next write."""
-        for writer in self._writers:
+        for writer in (*self._writers, *self._witnesses):
             writer.reopen()
 
     def close(self) -> None:
@@ -156,9 +166,11 @@ class AuditLog:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
-        for writer in self._writers:
+        elif self._thread.ident is None and self._chain is not None and self._chain.book.size:
+            self._finish(self._chain)  # a start that failed may have written the first line
+        for writer in (*self._writers, *self._witnesses):
             writer.stop()
-        for writer in self._writers:
+        for writer in (*self._writers, *self._witnesses):
             writer.join(max(0.0, end - time.monotonic()))
         if self._chain is not None:
             self._chain.close()
@@ -176,14 +188,14 @@ class AuditLog:
             self._wake.clear()
             try:
                 self._turn(is_last=is_last)
-            except Exception:  # without this thread all later lines were lost
+            except Exception:  # noqa: BLE001 - without this thread all later lines were lost
                 _log.exception("a fault in the audit log")
 
     def _turn(self, *, is_last: bool) -> None:
         """Hand the lines that wait now to the sinks, and keep the book."""
         waiting = len(self._lines)
         while waiting > 0:
-            count = min(waiting, BATCH_LINES)
+            count = min(waiting, BATCH_LINES, self._book.room)
             waiting -= count
             self._moving = count  # until they are taken they count twice, rather than not at all
             self._note()
@@ -215,16 +227,22 @@ class AuditLog:
         book = self._chain.book
         wanted, self._wants_checkpoint = self._wants_checkpoint, False
         if book.is_due() or (wanted and book.uncovered):
-            signed = signed_line(book.sign())
-            for writer in self._writers:
+            self._tell_signed(book)
+
+    def _tell_signed(self, book: Book, *last: Batch) -> None:
+        """Sign a checkpoint, for sinks and witnesses; the sinks take ``last`` before it."""
+        signed = signed_line(book.sign())
+        for writer in self._writers:
+            if last:
+                writer.finish(*last, signed)
+            else:
                 writer.tell(signed)
+        for witness in self._witnesses:
+            witness.put(signed)
 
     def _finish(self, chain: Chain) -> None:
         """Close the book."""
-        closed = chain.closed()
-        signed = signed_line(chain.book.sign())
-        for writer in self._writers:
-            writer.finish(closed, signed)
+        self._tell_signed(chain.book, chain.closed())
 
     def _note(self) -> None:
         """Note how many lines may wait, and whether allows must be refused; any thread may call."""

@@ -65,15 +65,14 @@ class Recovery:
         """
         if path.exists() and not stat.S_ISREG(path.stat().st_mode):
             return ()
-        for file in (path, rotated(path)):
-            if file is not None and file.is_file():
-                try:
-                    found = self._tails(file)
-                except TailError as error:
-                    _log.error("%s: an earlier log there can't be closed: %s", file, error)
-                    return ()
-                if found:
-                    return [end for tail in found if (end := self._end_alone(path, file, tail))]
+        for file in (path, *rotated(path)):
+            try:
+                found = self._tails(file) if file.is_file() else []
+            except TailError as error:
+                _log.error("%s: an earlier log there can't be closed: %s", file, error)
+                return ()
+            if found:
+                return [end for tail in found if (end := self._end_alone(path, file, tail))]
         return ()
 
     def _end_alone(self, path: Path, file: Path, tail: LogTail) -> PreviousLog | None:

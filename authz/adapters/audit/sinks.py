@@ -21,8 +21,7 @@ from authz.adapters.audit.sink_writer import (
 from authz.adapters.audit.spool import Spool
 from authz.adapters.audit.worker_spool import spool_of
 
-# Lines of the batch that makes a sink full, and of checks that looked just before it was.
-IN_FLIGHT_LINES: Final = 2048
+IN_HAND_LINES: Final = 4096  # more than threads and the clerk have in hand
 
 
 def writers_of(
@@ -62,7 +61,7 @@ def writer_of(
     limits = WriterLimits(
         queue=place.queue if settings.sinks else None,
         # What the log has taken when a sink becomes full may hold allows that were answered.
-        beyond=settings.queue + IN_FLIGHT_LINES if place.when_full is WhenFull.DENY else 0,
+        beyond=settings.queue + IN_HAND_LINES if place.when_full is WhenFull.DENY else 0,
         must_record=place.when_full is WhenFull.DENY,
         lines_at_once=FILE_LINES if is_file else NETWORK_LINES,
         longest_pause=FOLLOW_SECONDS if is_file else LONGEST_PAUSE_SECONDS,

@@ -24,6 +24,8 @@ BLOCK_BYTES: Final = 1 << 18
 MAX_BYTES: Final = 256 << 20
 # How much is read for logs of workers that there are no more.
 ORPHAN_BYTES: Final = 4 << 20
+MAX_ROTATED: Final = 10  # files that are looked into, if newer ones have nothing of the worker
+PACKED: Final = frozenset({".gz", ".xz", ".zst", ".bz2"})
 _LOG: Final = b',"log":"'
 _CHECKPOINT: Final = b'{"audit":"checkpoint"'
 _GAP: Final = b'{"audit":"gap"'
@@ -158,7 +160,7 @@ class TailReader:
 
 
 def lines_backwards(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[bytes, bool, int]]:
-    """Yield each line from the last one on, whether it has its line feed, and the bytes read so far.
+    """Yield each line, the last one first, whether it has its line feed, and the bytes read.
 
     Raises OSError.
     """
@@ -178,14 +180,16 @@ def lines_backwards(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[by
             yield rest, is_whole, size
 
 
-def rotated(path: Path) -> Path | None:
-    """Return the newest other file that rotation made of a log's file, if it isn't packed."""
-    found = []
+def rotated(path: Path) -> list[Path]:
+    """Return the other files that rotation made of a log's file, if unpacked, the newest first."""
+    found: list[tuple[int, Path]] = []
     with suppress(OSError):
-        for other in path.parent.iterdir():
-            if other.name.startswith(path.name) and other.name != path.name and other.is_file():
-                found.append((other.stat().st_mtime_ns, other))
-    plain = [
-        (at, other) for at, other in found if other.suffix not in {".gz", ".xz", ".zst", ".bz2"}
-    ]
-    return max(plain)[1] if plain else None
+        found = [
+            (one.stat().st_mtime_ns, one) for one in path.parent.iterdir() if _is_of(one, path)
+        ]
+    return [one for _, one in sorted(found, reverse=True)][:MAX_ROTATED]
+
+
+def _is_of(other: Path, path: Path) -> bool:
+    is_named_so = other.name.startswith(path.name) and other.name != path.name
+    return is_named_so and other.suffix not in PACKED and other.is_file()

@@ -1,4 +1,4 @@
-"""Writes and reads a checkpoint: how large a log is, and the root of its tree (C2SP tlog-checkpoint)."""
+"""Writes and reads a checkpoint: a log's size and the root of its tree (C2SP tlog-checkpoint)."""
 
 import re
 from base64 import b64encode

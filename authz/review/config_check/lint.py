@@ -42,6 +42,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _absent_for_nothing(config)
     yield from svid_warnings(config)
     yield from scale_warnings(config)
+    yield from _unclosed_logs(config)
 
 
 def _shadow(config: Config) -> Warnings:
@@ -51,6 +52,17 @@ def _shadow(config: Config) -> Warnings:
             " enforce the rules"
         )
         yield ("shadow",), message
+
+
+def _unclosed_logs(config: Config) -> Warnings:
+    """Find a chain of which no file is kept, so that a crash leaves it without an end."""
+    audit = config.audit
+    if audit.chain is not None and all(place.kind != "file" for place in audit.places):
+        message = (
+            "after a crash only a file can be given the end of its log: add a sink with a path, or"
+            " authz audit verify will miss the end"
+        )
+        yield ("audit", "chain"), message
 
 
 def _nonces_of_one_worker(config: Config) -> Warnings:
