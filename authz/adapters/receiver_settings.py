@@ -1,5 +1,6 @@
 """Settings of servers that receive what this server tells of its work: TLS, and OTLP."""
 
+import re
 from typing import Annotated, Final, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -16,6 +17,22 @@ from authz.core.settings import (
 from authz.core.urls import check_url, is_plaintext
 
 MAX_HEADERS: Final = 32
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 section 5.6.2
+_HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")  # visible ASCII, spaces within
+# What frames a message, or says where it goes, is the client's to write.
+_OWN_HEADERS: Final = frozenset(
+    [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
 _Section = TypeVar("_Section", bound=Settings)
 
 
@@ -28,6 +45,25 @@ def require_private(section: _Section, url: str, *, insecure: bool, key: str = "
             key,
         )
     return section
+
+
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Require headers that can be sent; no message repeats a value, which may be a secret."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a header's name: write one such as x-scope-orgid")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"{name} is written by the server itself: leave it out")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of {name} must be visible ASCII characters, and spaces")
+    names = [name.lower() for name in headers]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{min(twice)} stands there twice: names have no case")
+    return headers
+
+
+Headers = Annotated[dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_check_headers)]
+"""For settings: headers that requests have beside the server's own."""
 
 
 class OtlpProtocol(Choice):
@@ -57,7 +93,7 @@ class OtlpSettings(Settings):
     """grpc, or http with protobuf."""
     token_file: LaterFileText | None = None
     """A file with a bearer token for the collector, read anew for each connection."""
-    headers: dict[str, str] = Field(default={}, max_length=MAX_HEADERS)
+    headers: Headers = Field(default={})
     """Further headers of each request. Secrets belong into token_file."""
     tls: ReceiverTlsSettings = ReceiverTlsSettings()
     """TLS towards the collector."""
