@@ -2,23 +2,38 @@
 
 import itertools
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.settings import SinkSettings
 from authz.adapters.audit.sink import sink_of
 from authz.adapters.audit.sink_writer import SinkStatus, SinkWriter, WriterLimits
+from lab.ca import Authority
 from lab.config_builder import LAB
+from lab.issuer import Issuer, JwksServer
+from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
+from lab.storm import CHECK
 from support.record_receiver import CUT, Received, RecordReceiver, Reply, always
-from support.world import PATIENCE_SECONDS, World, reason_of, wait_until
+from support.world import (
+    PATIENCE_SECONDS,
+    READ,
+    World,
+    check_request,
+    reason_of,
+    wait_until,
+)
 
 A_MINUTES_RECORDS = 30_000  # 500 a second
 LINE = b'{"n":%d,"x":"' + b"x" * 500 + b'"}\n'
@@ -296,3 +311,39 @@ def test_a_spool_in_use(tmp_path: Path, receiver: RecordReceiver) -> None:
         running(sink),
     ):
         pass
+
+
+def test_a_server_that_is_killed_while_it_is_away(tmp_path: Path, receiver: RecordReceiver) -> None:
+    """What a server had in its spool when it was killed is sent by the next one."""
+    sink = http(receiver, "siem", spool=spool(tmp_path / "spool"), when_full="deny")
+    sink["http"]["timeout"] = "10s"
+    changes = LAB.with_(("audit",), {"sinks": (sink,)})
+    jwks = JwksServer(issuer := Issuer(ISSUER, AUDIENCE))
+    svid = Authority(tmp_path / "pki").issue(TRAVEL)
+    bearer = f"Bearer {issuer.token(TRAVEL, scope=READ)}"
+    message = check_request(svid, [("authorization", bearer)]).SerializeToString()
+    receiver.stop()
+    allowed = set()
+    server = Server(tmp_path, "first", f"{jwks.url}/jwks", "0s", changes=changes)
+    try:
+        server.wait_ready()
+        with grpc.insecure_channel(f"unix:{server.socket}") as channel:
+            check = channel.unary_unary(CHECK, None, pb.CheckResponse.FromString)
+            for _ in range(50):
+                answer = check(message, timeout=PATIENCE_SECONDS)
+                assert reason_of(answer) == "allow"
+                allowed.add(str(answer.dynamic_metadata["decision_id"]))
+        wait_until(lambda: server.metric('authz_audit_spool_bytes{sink="siem"}'))
+        for name in ("siem", ""):
+            waiting = f'authz_audit_queue_length{{sink="{name}"}}'
+            wait_until(lambda waiting=waiting: not server.metric(waiting))  # type: ignore[misc]
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.stop()
+        receiver.start()
+        server = Server(tmp_path, "second", f"{jwks.url}/jwks", "0s", changes=changes)
+        wait_until(lambda: len(set(receiver.lines())) == 50)
+    finally:
+        server.process.stop()
+        jwks.close()
+
+    assert {json.loads(line)["decision_id"] for line in receiver.lines()} == allowed
