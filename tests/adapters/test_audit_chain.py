@@ -1,6 +1,7 @@
 """The chained audit log: leaves, checkpoints, rotation, crashes, and losses that are told."""
 
 import json
+import os
 import subprocess
 import sys
 from base64 import b64encode
@@ -385,3 +386,20 @@ def test_a_disk_that_was_full(tmp_path: Path, form: str) -> None:
     assert (dropped > 0, missing > 0) == ((True, False) if form == "path" else (False, True))
     # A line of a loss may itself be in a gap.
     assert 0 <= proven.decisions[origin] - (taken - missing) <= len(gaps)
+
+
+def test_a_chain_through_a_pipe(tmp_path: Path) -> None:
+    """A named pipe needs no lock and has no end to look into; its reader gets every line."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    sinks = ({"path": str(path)},)
+    with logging_to(settings_in(tmp_path, sinks=sinks)) as log:
+        log.append(line(1))
+    lines = os.read(reader, 1 << 16).splitlines()
+    os.close(reader)
+    kinds = [json.loads(one).get("audit", "record") for one in lines]
+
+    assert [kind for kind in kinds if kind != "checkpoint"] == ["opened", "record", "closed"]
+    assert kinds[-1] == "checkpoint"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["chain.pem", "pipe"]

@@ -31,7 +31,6 @@ VERSION: Final = 1  # of these lines
 # Remembered decisions whose hashing is begun: a check that repeats costs only the end of its line.
 MAX_BEGUN: Final = 512
 _LEAF: Final = b"\x00"
-_NODE: Final = b"\x01"
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = logging.getLogger("authz.audit")
 
@@ -177,7 +176,7 @@ class Book:
             if len(level) & 1:
                 behind.append(level.pop())
             pairs = zip(level[::2], level[1::2], strict=True)
-            level = [hashed(b"\x01%b%b" % pair).digest() for pair in pairs]
+            level = [hashed(b"\x01" + left + right).digest() for left, right in pairs]
             position >>= 1
         tree.hashes.extend(reversed(behind))
         tree.end += len(leaves)

@@ -62,7 +62,7 @@ class Chain:
         worker, workers = self._identity.worker, self._identity.workers
         recovery = Recovery(self._signer, worker, workers, self.book.origin)
         ends: dict[str, PreviousLog] = {}
-        for path in self._files:
+        for path in filter(_is_kept, self._files):
             self._held.enter_context(closing(WorkerLock.hold(path, self._signer.name, worker)))
             for end in recovery.recover(path):
                 known = ends.get(end.log)
@@ -96,3 +96,8 @@ class Chain:
     def close(self) -> None:
         """Free the files."""
         self._held.close()
+
+
+def _is_kept(path: Path) -> bool:
+    """Tell whether a path is that of a file that stays, and not of a pipe or a device."""
+    return not path.exists() or path.is_file()

@@ -120,7 +120,8 @@ class AuditLog:
         try:
             first = chain.open()
         except OSError as error:
-            raise AuditError(f"can't open the audit log: {error.strerror}") from None
+            where = f" {error.filename}" if error.filename else ""
+            raise AuditError(f"can't open the audit log{where}: {error.strerror}") from None
         for writer in self._writers:
             writer.finish(first)
 

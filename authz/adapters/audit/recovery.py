@@ -3,7 +3,6 @@
 import fcntl
 import logging
 import os
-import stat
 import time
 from base64 import b64encode
 from collections.abc import Sequence
@@ -63,8 +62,6 @@ class Recovery:
 
         What can't be closed is logged, and left as it is. Raises OSError.
         """
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            return ()
         for file in (path, *rotated(path)):
             try:
                 found = self._tails(file) if file.is_file() else []

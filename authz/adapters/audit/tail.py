@@ -54,11 +54,6 @@ class LogTail:
     signed: SignedTree | None = None
     is_complete: bool = False
 
-    @property
-    def is_closed(self) -> bool:
-        """Tell whether the log was closed, and a checkpoint covers that."""
-        return self.signed is not None and not self.lines
-
     def tree(self, verifier: NoteVerifier) -> CompactRange:
         """Return the tree with what follows the checkpoint. Raises TailError."""
         tree = CompactRange() if self.signed is None else self.signed.tree.copy()
