@@ -13,7 +13,8 @@ from authz.adapters.audit.chain import Chain, WorkerIdentity
 from authz.adapters.audit.line import tail_encoder
 from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sink import Sink
-from authz.adapters.audit.sink_writer import FOLLOW_SECONDS, SinkStatus
+from authz.adapters.audit.sink_status import SinkStatus
+from authz.adapters.audit.sink_writer import FOLLOW_SECONDS
 from authz.adapters.audit.sinks import writer_of, writers_of
 from authz.adapters.audit.witness import witnesses_of
 

@@ -12,6 +12,7 @@ from authz.adapters.audit.backlog import Backlog
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.settings import SinkSettings
 from authz.adapters.audit.sink import Sink
+from authz.adapters.audit.sink_status import SinkStatus
 from authz.adapters.audit.spool import Spool
 from authz.core.tlog.merkle import CompactRange
 
@@ -21,34 +22,6 @@ FILE_LINES: Final = 64  # of a write: a large buffer would take new memory each 
 NETWORK_LINES: Final = 500  # of a request
 FOLLOW_LINES: Final = 20_000  # of a spool, after which the sink is followed again
 _log: Final = logging.getLogger("authz.audit")
-
-
-@dataclass(frozen=True, slots=True)
-class SinkStatus:
-    """The state of a sink.
-
-    Attributes:
-        name, kind: the sink's, as in the config.
-        queued: lines that wait in memory.
-        written: lines that were delivered, since the start.
-        dropped: lines for which there was no room, since the start.
-        rejected: lines that the receiver will never take, since the start.
-        errors: attempts that failed, whose lines are kept, since the start.
-        is_failing: whether the last attempt failed.
-        spooled_bytes: bytes on disk that wait for the receiver.
-        refuses_allows: whether allows must be refused now, as their records may be lost here.
-    """
-
-    name: str
-    kind: str
-    queued: int
-    written: int
-    dropped: int
-    rejected: int
-    errors: int
-    is_failing: bool
-    spooled_bytes: int
-    refuses_allows: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
