@@ -26,6 +26,7 @@ from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.storm import CHECK
+from support.audit_chain import key_in
 from support.record_receiver import CUT, Received, RecordReceiver, Reply, always
 from support.world import (
     PATIENCE_SECONDS,
@@ -172,6 +173,26 @@ def test_a_receiver_that_hangs_delays_nobody(tmp_path: Path, receiver: RecordRec
 
     assert answers == ["allow"] * 300
     assert set(ids) == set(found)
+
+
+def test_a_chain_through_a_spool(tmp_path: Path, receiver: RecordReceiver) -> None:
+    """A chained log arrives with each leaf in its place, and checkpoints behind their leaves."""
+    chain = {"key": str(key_in(tmp_path)), "name": "authz-1", "records": 100}
+    sink = http(receiver, "siem", queue=20, spool=spool(tmp_path / "spool"))
+    with running(sink, chain=chain) as log:
+        append(log, numbered(0, 300))
+        wait_until(lambda: len(receiver.lines()) > 300)
+        receiver.stop()
+        append(log, numbered(300, 900))
+        wait_until(lambda: status(log, "siem").spooled_bytes)
+        receiver.start()
+    found = [json.loads(line) for line in dict.fromkeys(receiver.lines())]
+    leaves = [one["index"] for one in found if "index" in one]
+
+    assert leaves == list(range(902))  # with opened and closed
+    ends = [(one["size"], at) for at, one in enumerate(found) if one.get("audit") == "checkpoint"]
+    assert ends[-1] == (902, len(found) - 1)
+    assert all(found[at - 1]["index"] == size - 1 for size, at in ends)
 
 
 def test_a_restart_while_it_is_away(tmp_path: Path, receiver: RecordReceiver) -> None:
