@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.line import MAX_ID_CHARS, AuditLine
+from authz.adapters.audit.line import MAX_ID_CHARS, AuditLine, TailEncoder, tail_of
 from authz.adapters.audit.log import AuditError, AuditLog
 from authz.adapters.audit.record import (
     AuditOperation,
@@ -108,6 +108,21 @@ def test_any_text_makes_one_object_a_line(text: str, request_id: str, trace_id: 
     assert parsed["detail"] == text
     assert parsed["request_id"] == request_id[:MAX_ID_CHARS]
     assert parsed["trace_id"] == trace_id[:MAX_ID_CHARS]
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=200), st.text(max_size=99), st.floats(-1e9, 9e9), st.booleans())
+    )
+)
+def test_ends_of_many_lines(drawn: list[tuple[str, str, float, bool]]) -> None:
+    """Encoded together, ends of lines are the bytes that each has alone."""
+    lines = [
+        AuditLine(b"", b"", time, request_id, trace_id, "d" * 32, is_hit, abs(time) / 1e9)
+        for request_id, trace_id, time, is_hit in drawn
+    ]
+
+    assert TailEncoder().tails(lines) == [tail_of(line)[1:] for line in lines] or not lines
 
 
 def test_ids_do_not_forge_members() -> None:

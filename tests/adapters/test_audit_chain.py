@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.book import Book
+from authz.adapters.audit.book import Book, Encoding
 from authz.adapters.audit.chain import WorkerIdentity
-from authz.adapters.audit.line import AuditLine, tail_of
+from authz.adapters.audit.line import AuditLine
 from authz.adapters.audit.log import AuditError, AuditLog
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner
@@ -80,7 +80,7 @@ def test_the_tree_grows_by_batches(sizes: list[int]) -> None:
 @given(st.lists(st.tuples(st.text(max_size=9), st.floats(0, 4e9), st.text(max_size=9)), max_size=9))
 def test_a_leaf_is_the_hash_of_its_line(drawn: list[tuple[str, float, str]]) -> None:
     """Whatever is in a line, its leaf is the hash of the bytes that are written."""
-    book = Book(NoteSigner(NAME, key_pem()), 0, tail_of, records=9, interval=9.0)
+    book = Book(NoteSigner(NAME, key_pem()), 0, Encoding(), records=9, interval=9.0)
     lines = [
         AuditLine(b'{"decision":"deny"', b"", time, text, other, "d", False, 0.0)
         for text, time, other in drawn

@@ -7,10 +7,10 @@ of RFC 9162 section 2.1, and grows by a batch at a time, as that is cheaper than
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ VERSION: Final = 1  # of these lines
 # Remembered decisions whose hashing is begun: a check that repeats costs only the end of its line.
 MAX_BEGUN: Final = 512
 _LEAF: Final = b"\x00"
+_Encoded = TypeVar("_Encoded")
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = logging.getLogger("authz.audit")
 
@@ -42,41 +43,61 @@ class Encodes(Protocol):
         """Return the bytes, with the end of line. Called once, by the clerk's thread."""
 
 
-class LooseSheets:
-    """In place of a book: encodes lines, and seals nothing.
+class Encoding:
+    """Encodes lines many at a time, and alone where that fails: one must not cost the others.
 
     Attributes:
+        tails_of: encodes ends of lines.
         unencoded: lines that could not be encoded, and are lost.
-        room: lines that may be sealed before a checkpoint is due.
     """
 
-    room: Final = 1 << 62
-
-    def __init__(self, tail_of: TailEncoder) -> None:
-        """Take what encodes ends of lines."""
+    def __init__(self, dropped: Collection[str] = ()) -> None:
+        """Begin; ``dropped`` are the fields that ``audit.redact`` drops."""
+        self.tails_of = TailEncoder(dropped).tails
         self.unencoded = 0
-        self._tail_of = tail_of
+
+    def each(
+        self, encode: Callable[[Sequence[Encodes]], list[_Encoded]], lines: Sequence[Encodes]
+    ) -> list[_Encoded]:
+        """Return what ``encode`` makes of the lines, without those that it can't encode."""
+        try:
+            return encode(lines)
+        except Exception:  # noqa: BLE001 - the faulty line is looked for
+            return [made for line in lines for made in self._alone(encode, line)]
+
+    def _alone(
+        self, encode: Callable[[Sequence[Encodes]], list[_Encoded]], line: Encodes
+    ) -> list[_Encoded]:
+        try:
+            return encode((line,))
+        except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
+            self.unencoded += 1
+            _log.error("can't encode an audit record: %s", type(error).__name__)
+            return []
+
+
+class LooseSheets:
+    """In place of a book: encodes lines, and seals nothing."""
+
+    room: Final = 1 << 62  # lines that may be sealed before a checkpoint is due
+
+    def __init__(self, encoding: Encoding) -> None:
+        """Take what encodes lines."""
+        self._encoding = encoding
 
     def seal(self, lines: Sequence[Encodes]) -> Batch:
         """Return the lines' bytes."""
-        encoded = []
-        for line in lines:
-            try:
-                encoded.append(self._encoded(line))
-            except Exception as error:  # noqa: BLE001 - one line must not cost those that follow
-                self.unencoded += 1
-                tell_unencoded(error)
-        return Batch(tuple(encoded))
+        return Batch(tuple(self._encoding.each(self._encoded, lines)))
 
-    def _encoded(self, line: Encodes) -> bytes:
-        if isinstance(line, AuditLine):
-            return b"".join((line.decision, line.operation, self._tail_of(line), b"}\n"))
-        return line.encode()
-
-
-def tell_unencoded(error: Exception) -> None:
-    """Say that a line is lost, without its content."""
-    _log.error("can't encode an audit record: %s", type(error).__name__)
+    def _encoded(self, lines: Sequence[Encodes]) -> list[bytes]:
+        decided = [line for line in lines if isinstance(line, AuditLine)]
+        if len(decided) != len(lines):
+            return [line.encode() for line in lines]
+        join = b"".join
+        return [
+            join((line.decision, line.operation, b",", tail, b"}\n"))
+            for line, tail in zip(decided, self._encoding.tails_of(decided), strict=True)
+        ]
 
 
 class Book:
@@ -84,7 +105,6 @@ class Book:
 
     Attributes:
         origin: the log's name.
-        unencoded: lines that could not be encoded, and are lost.
         signed_at: when the last checkpoint was signed, in unix seconds; None before the first.
     """
 
@@ -92,18 +112,17 @@ class Book:
         self,
         signer: NoteSigner,
         worker: int,
-        tail_of: TailEncoder,
+        encoding: Encoding,
         *,
         records: int,
         interval: float,
     ) -> None:
         """Open a log of a worker; ``records`` and ``interval`` are those of ``audit.chain``.
 
-        ``tail_of`` encodes ends of lines.
+        ``encoding`` encodes lines.
         """
         start = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         self.origin = f"{signer.name}/{worker}/{start}-{secrets.token_hex(4)}"
-        self.unencoded = 0
         self.signed_at: float | None = None
         self._signer = signer
         self._records = records
@@ -111,7 +130,7 @@ class Book:
         self._tree = CompactRange()
         self._covered = 0
         self._uncovered_since: float | None = None
-        self._tail_of = tail_of
+        self._encoding = encoding
         self._member = b',"log":"%b","index":' % self.origin.encode()
         self._begun: dict[tuple[bytes, bytes], Any] = {}
 
@@ -133,27 +152,27 @@ class Book:
     def seal(self, lines: Sequence[Encodes]) -> Batch:
         """Make leaves of lines."""
         first = index = self._tree.end
-        member, begun, tail_of = self._member, self._begun, self._tail_of
+        member, begun, join = self._member, self._begun, b"".join
         sealed, leaves = [], []
-        for line in lines:
-            try:
-                if isinstance(line, AuditLine):
-                    decision, operation = line.decision, line.operation
-                    end = b"%b%b%d}" % (tail_of(line), member, index)
-                else:
-                    decision = operation = b""
-                    end = b"%b%b%d}" % (line.encode()[: -len(b"}\n")], member, index)
-            except Exception as error:  # noqa: BLE001 - one line must not cost those that follow
-                self.unencoded += 1
-                tell_unencoded(error)
-                continue
+        for decision, operation, tail in self._encoding.each(self._parts, lines):
+            end = b",%b%b%d}" % (tail, member, index)
             index += 1
-            hashed = (begun.get((decision, operation)) or self._begin(decision, operation)).copy()
-            hashed.update(end)
-            leaves.append(hashed.digest())
-            sealed.append(b"".join((decision, operation, end, b"\n")))
+            leaf = (begun.get((decision, operation)) or self._begin(decision, operation)).copy()
+            leaf.update(end)
+            leaves.append(leaf.digest())
+            sealed.append(join((decision, operation, end, b"\n")))
         self._grow(leaves)
         return Batch(tuple(sealed), first, tuple(leaves))
+
+    def _parts(self, lines: Sequence[Encodes]) -> list[tuple[bytes, bytes, bytes]]:
+        """Return decision, operation and end of each line, without commas between."""
+        decided = [line for line in lines if isinstance(line, AuditLine)]
+        if len(decided) != len(lines):
+            raise TypeError("only records of decisions are sealed")
+        tails = self._encoding.tails_of(decided)
+        return [
+            (line.decision, line.operation, tail) for line, tail in zip(decided, tails, strict=True)
+        ]
 
     def _begin(self, decision: bytes, operation: bytes) -> Any:  # noqa: ANN401 - hashlib's type has no name
         """Begin to hash a leaf, and keep that for lines with the same beginning."""

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from authz.adapters.audit.batch import Batch
-from authz.adapters.audit.book import VERSION, Book, time_text
+from authz.adapters.audit.book import VERSION, Book, Encoding, time_text
 from authz.adapters.audit.chain_key import read_signer
-from authz.adapters.audit.line import tail_encoder
 from authz.adapters.audit.lock import WorkerLock
 from authz.adapters.audit.recovery import PreviousLog, Recovery
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
@@ -39,7 +38,11 @@ class Chain:
     """
 
     def __init__(
-        self, settings: AuditSettings, chain: ChainSettings, identity: WorkerIdentity
+        self,
+        settings: AuditSettings,
+        chain: ChainSettings,
+        identity: WorkerIdentity,
+        encoding: Encoding,
     ) -> None:
         """Read the key. Raises ChainKeyError."""
         self._signer = read_signer(chain)
@@ -49,7 +52,7 @@ class Chain:
         self.book = Book(
             self._signer,
             identity.worker,
-            tail_encoder(settings.redact.drop),
+            encoding,
             records=chain.records,
             interval=chain.interval,
         )

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.adapters.audit.batch import Batch
-from authz.adapters.audit.book import Book, Encodes, LooseSheets, signed_line
+from authz.adapters.audit.book import Book, Encodes, Encoding, LooseSheets, signed_line
 from authz.adapters.audit.chain import Chain, WorkerIdentity
-from authz.adapters.audit.line import tail_encoder
 from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sink import Sink
 from authz.adapters.audit.sink_status import SinkStatus
@@ -94,9 +93,10 @@ class AuditLog:
             else (writer_of(settings, places[0], sink),)
         )
         chain, self._chain = settings.chain, None
-        self._book: Book | LooseSheets = LooseSheets(tail_encoder(settings.redact.drop))
+        self._encoding = Encoding(settings.redact.drop)
+        self._book: Book | LooseSheets = LooseSheets(self._encoding)
         if chain is not None:
-            self._chain = Chain(settings, chain, identity or WorkerIdentity())
+            self._chain = Chain(settings, chain, identity or WorkerIdentity(), self._encoding)
             self._book = self._chain.book
         self._witnesses = witnesses_of(settings)
         self._noting = threading.Lock()
@@ -141,10 +141,10 @@ class AuditLog:
         return AuditStatus(
             queued=waiting + max(sink.queued for sink in sinks),
             dropped=self._dropped,
-            errors=self._book.unencoded + sum(sink.errors for sink in sinks),
+            errors=self._encoding.unencoded + sum(sink.errors for sink in sinks),
             is_failing=any(sink.is_failing for sink in sinks),
             refuses_allows=self.refuses_allows,
-            unencoded=self._book.unencoded,
+            unencoded=self._encoding.unencoded,
             waiting=waiting,
             sinks=sinks,
             checkpoint_at=None if self._chain is None else self._chain.book.signed_at,
@@ -215,7 +215,7 @@ class AuditLog:
 
     def _tell_dropped(self, chain: Chain) -> None:
         """Say in the book how many records had no room since we last looked."""
-        dropped, now = self._dropped + chain.book.unencoded, time.time()
+        dropped, now = self._dropped + self._encoding.unencoded, time.time()
         if dropped > self._told_dropped:
             batch = chain.dropped(dropped - self._told_dropped, self._looked_at, now)
             for writer in self._writers:

@@ -5,8 +5,8 @@ import logging
 import os
 import time
 from base64 import b64encode
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,7 @@ from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner, NoteVerifier
 
 MAX_TORN: Final = 64  # parts of lines that a closed log names
-_MODE: Final = 0o600
+ATTEMPTS: Final = 5  # to find a file that is moved away at the same time
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = logging.getLogger("authz.audit")
 
@@ -62,56 +62,60 @@ class Recovery:
 
         What can't be closed is logged, and left as it is. Raises OSError.
         """
-        for file in (path, *rotated(path)):
-            try:
-                found = self._tails(file) if file.is_file() else []
-            except TailError as error:
-                _log.error("%s: an earlier log there can't be closed: %s", file, error)
-                return ()
-            if found:
-                return [end for tail in found if (end := self._end_alone(path, file, tail))]
+        for _ in range(ATTEMPTS):
+            with suppress(FileNotFoundError):  # a rotation moved it away just now
+                return self._recovered(path)
+        return self._recovered(path)
+
+    def _recovered(self, path: Path) -> Sequence[PreviousLog]:
+        for file in _candidates(path):
+            with _held(file) as descriptor:
+                try:
+                    found = self._tails(descriptor)
+                    if found:
+                        ends = [self._end_alone(path, descriptor, tail) for tail in found]
+                        return [end for end in ends if end is not None]
+                except TailError as error:
+                    _log.error("%s: an earlier log there can't be closed: %s", file, error)
+                    return ()
         return ()
 
-    def _end_alone(self, path: Path, file: Path, tail: LogTail) -> PreviousLog | None:
+    def _end_alone(self, path: Path, descriptor: int, tail: LogTail) -> PreviousLog | None:
         """Return how a log ended, unless its process lives: one of workers that are no more."""
         number = int(tail.origin.split("/")[1])
         if number == self._worker:
-            return self._end(file, tail)
+            return self._end(descriptor, tail)
         try:
             lock = WorkerLock.hold(path, self._signer.name, number)
         except OSError:
             return None
         with closing(lock):
-            return self._end(file, tail)
+            return self._end(descriptor, tail)
 
-    def _tails(self, path: Path) -> list[LogTail]:
+    def _tails(self, descriptor: int) -> list[LogTail]:
         reader = TailReader(self._signer.name, self._worker, self._workers, self._verifier)
-        for line, is_whole, read in lines_backwards(path):
+        for line, is_whole, read in lines_backwards(descriptor):
             reader.feed(line, is_whole=is_whole)
             if reader.is_done() and (self._worker or read >= ORPHAN_BYTES):
                 break
         return list(reader.found.values())
 
-    def _end(self, path: Path, tail: LogTail) -> PreviousLog | None:
-        """Return how a log ended, having closed it if nobody has."""
-        try:
-            tree = tail.tree(self._verifier)
-        except TailError as error:
-            _log.error("%s: an earlier log there can't be closed: %s", path, error)
-            return None
-        if tail.lines or not self._is_closed(path, tail):
-            self._close(path, tail, tree)
+    def _end(self, descriptor: int, tail: LogTail) -> PreviousLog:
+        """Return how a log ended, having closed it if nobody has. Raises TailError, OSError."""
+        tree = tail.tree(self._verifier)
+        if tail.lines or not self._is_closed(descriptor, tail):
+            self._close(descriptor, tail, tree)
         return PreviousLog(tail.origin, tree.end, tree.root())
 
-    def _is_closed(self, path: Path, tail: LogTail) -> bool:
+    def _is_closed(self, descriptor: int, tail: LogTail) -> bool:
         """Tell whether the leaf before the last checkpoint is the one that closes the log."""
         end = leaf_end(tail.origin, tail.signed.tree.end - 1) if tail.signed else b""
-        for line, _, _ in lines_backwards(path, ORPHAN_BYTES):
+        for line, _, _ in lines_backwards(descriptor, ORPHAN_BYTES):
             if line.endswith(end):
                 return line.startswith(b'{"audit":"closed"')
         return False
 
-    def _close(self, path: Path, tail: LogTail, tree: CompactRange) -> None:
+    def _close(self, descriptor: int, tail: LogTail, tree: CompactRange) -> None:
         """Write the last leaf, unless it is there, and the checkpoint."""
         now, lines = time_text(time.time()), []
         after = tail.signed.tree.end if tail.signed else 0
@@ -126,20 +130,38 @@ class Recovery:
             }
             lines.append(_encode(closed)[:-1] + leaf_end(tail.origin, tree.end))
             tree.append(leaf_hash(lines[0]))
-            _log.warning(
-                "%s: the process before crashed; its log is closed at record %d", path, tree.end - 1
-            )
+            _log.warning("a process before crashed; its log %s is closed now", tail.origin)
         signed = sign_checkpoint(self._signer, tail.origin, tree, now, after)
-        _append(path, b"".join(line + b"\n" for line in lines) + checkpoint_line(signed))
+        _append(descriptor, b"".join(line + b"\n" for line in lines) + checkpoint_line(signed))
 
 
-def _append(path: Path, lines: bytes) -> None:
+def _candidates(path: Path) -> Iterator[Path]:
+    """Yield the log's file, and then those that were moved away, also just before."""
+    if path.is_file():
+        yield path
+    yield from rotated(path)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[int]:
+    """Open a file to read and append. Nobody else writes to it, nor is in the midst of a line.
+
+    A rotation may move it meanwhile: it stays the same file. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # some network file systems have no locks: go on without
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _append(descriptor: int, lines: bytes) -> None:
     """Add lines to a file, behind the half of a line that may be its end. Raises OSError."""
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, _MODE), "ab", 0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        size = os.fstat(file.fileno()).st_size
-        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
-            lines = b"\n" + lines
-        while lines:
-            lines = lines[file.write(lines) :]
-        os.fsync(file.fileno())
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        lines = b"\n" + lines
+    while lines:
+        lines = lines[os.write(descriptor, lines) :]
+    os.fsync(descriptor)

@@ -154,25 +154,26 @@ class TailReader:
             tail.signed, tail.is_complete = signed, True
 
 
-def lines_backwards(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[bytes, bool, int]]:
-    """Yield each line, the last one first, whether it has its line feed, and the bytes read.
+def lines_backwards(
+    descriptor: int, max_bytes: int = MAX_BYTES
+) -> Iterator[tuple[bytes, bool, int]]:
+    """Yield a file's lines, the last one first: each, whether it has its end, and the bytes read.
 
     Raises OSError.
     """
-    with path.open("rb", buffering=0) as file:
-        position = size = file.seek(0, os.SEEK_END)
-        rest, is_whole = b"", False
-        while position and size - position < max_bytes:
-            begin = max(0, position - BLOCK_BYTES)
-            block = os.pread(file.fileno(), position - begin, begin) + rest
-            position = begin
-            rest, *lines = block.split(b"\n")
-            for line in reversed(lines):
-                if line or is_whole:  # behind the last line feed there is no line
-                    yield line, is_whole, size - position
-                is_whole = True
-        if not position and rest:
-            yield rest, is_whole, size
+    position = size = os.fstat(descriptor).st_size
+    rest, is_whole = b"", False
+    while position and size - position < max_bytes:
+        begin = max(0, position - BLOCK_BYTES)
+        block = os.pread(descriptor, position - begin, begin) + rest
+        position = begin
+        rest, *lines = block.split(b"\n")
+        for line in reversed(lines):
+            if line or is_whole:  # behind the last line feed there is no line
+                yield line, is_whole, size - position
+            is_whole = True
+    if not position and rest:
+        yield rest, is_whole, size
 
 
 def rotated(path: Path) -> list[Path]:
