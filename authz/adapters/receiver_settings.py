@@ -18,11 +18,22 @@ from authz.core.settings import (
 from authz.core.urls import check_url, is_plaintext
 
 MAX_HEADERS: Final = 32
-# Names that both HTTP (RFC 9110 section 5.1) and gRPC take, and visible ASCII, which can't end a
-# header. gRPC has names of its own, and values of bytes under names that end in -bin.
-_NAME: Final = re.compile(r"(?!grpc-)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(?<!-bin)")
-_VALUE: Final = re.compile(r"[!-~]([ -~]{0,4094}[!-~])?")
-_SHOWN_CHARS: Final = 128
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 section 5.6.2
+_HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")  # visible ASCII, spaces within
+# What frames a message, or says where it goes, is the client's to write.
+_OWN_HEADERS: Final = frozenset(
+    [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
 _Section = TypeVar("_Section", bound=Settings)
 
 
@@ -35,6 +46,25 @@ def require_private(section: _Section, url: str, *, insecure: bool, key: str = "
             key,
         )
     return section
+
+
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Require headers that can be sent; no message repeats a value, which may be a secret."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a header's name: write one such as x-scope-orgid")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"{name} is written by the server itself: leave it out")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of {name} must be visible ASCII characters, and spaces")
+    names = [name.lower() for name in headers]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{min(twice)} stands there twice: names have no case")
+    return headers
+
+
+Headers = Annotated[dict[str, str], Field(max_length=MAX_HEADERS), AfterValidator(_check_headers)]
+"""For settings: headers that requests have beside the server's own."""
 
 
 class OtlpProtocol(Choice):
@@ -64,7 +94,7 @@ class OtlpSettings(Settings):
     """grpc, or http with protobuf."""
     token_file: LaterFileText | None = None
     """A file with a bearer token for the collector, read anew for each connection."""
-    headers: dict[str, str] = Field(default={}, max_length=MAX_HEADERS)
+    headers: Headers = Field(default={})
     """Further headers of each request. Secrets belong into token_file."""
     tls: ReceiverTlsSettings = ReceiverTlsSettings()
     """TLS towards the collector."""
@@ -88,14 +118,15 @@ class OtlpSettings(Settings):
 
     @model_validator(mode="after")
     def _headers_can_be_sent(self) -> Self:
-        for name, value in self.headers.items():
-            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        for name in map(str.lower, self.headers):
+            # gRPC has names of its own, and values of bytes under names that end in -bin.
+            if name.startswith("grpc-") or name.endswith("-bin"):
                 raise MisfitError(
-                    f"{name[:_SHOWN_CHARS]!r} is not a header that a collector can be sent: a name "
-                    "must be letters, digits and -, and a value visible ASCII",
+                    f"{name!r} is not a header for OTLP: gRPC has another use for names that begin "
+                    "with grpc- or end with -bin",
                     "headers",
                 )
-            if name.lower() == "authorization" and self.token_file is not None:
+            if name == "authorization" and self.token_file is not None:
                 raise MisfitError(
                     "token_file sets authorization already: leave one of them out", "headers"
                 )

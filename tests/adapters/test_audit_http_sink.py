@@ -1,6 +1,7 @@
 """Batches of records by HTTP: what each answer means, credentials, and answers that go wrong."""
 
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from authz.adapters.audit.http_receiver import CONNECTION_SECONDS, MAX_RETRY_AFTER_SECONDS
 from authz.adapters.audit.http_sink import ATTEMPTS, MAX_BATCH_BYTES, MAX_IN_DOUBT, HttpSink
@@ -73,6 +75,27 @@ def test_what_is_sent(receiver: RecordReceiver) -> None:
     assert request.headers["host"] == receiver.url.split("/")[2]
     assert request.headers["content-length"] == str(len(numbered(0, 3)))
     assert not {"content-encoding", "transfer-encoding", "authorization"} & set(request.headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({"x y": "1"}, "'x y' is not a header's name"),
+        ({"": "1"}, "is not a header's name"),
+        ({"x": "s3cret\r\ny: z"}, "the value of x must be visible ASCII characters"),
+        ({"x": "s3cr\u00e9t"}, "the value of x must be visible ASCII characters"),
+        ({"x": ""}, "the value of x must be visible ASCII characters"),
+        ({"Content-Length": "5"}, "Content-Length is written by the server itself"),
+        ({"transfer-encoding": "chunked"}, "is written by the server itself"),
+        ({"X-A": "1", "x-a": "2"}, "x-a stands there twice"),
+    ],
+)
+def test_headers_that_cannot_be_sent(headers: dict[str, str], why: str) -> None:
+    """The config is refused, in words that do not repeat a value."""
+    with pytest.raises(ValidationError, match=why) as caught:
+        HttpSinkSettings(url="https://siem.example/", headers=headers)
+
+    assert not re.search("s3cr", caught.value.errors()[0]["msg"])
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 207])

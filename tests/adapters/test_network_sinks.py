@@ -45,8 +45,8 @@ def test_kinds(settings: dict[str, Any], kind: type) -> None:
         ({"headers": {":path": "x"}}, "is not a header"),
         ({"headers": {"x-bin": "x"}}, "is not a header"),
         ({"headers": {"grpc-timeout": "x"}}, "is not a header"),
-        ({"headers": {"x": "a\nb"}}, "is not a header"),
-        ({"headers": {"x": "é"}}, "is not a header"),
+        ({"headers": {"x": "a\nb"}}, "the value of x must be visible ASCII"),
+        ({"headers": {"x": "é"}}, "the value of x must be visible ASCII"),
         (
             {"headers": {"Authorization": "x"}, "token_file": "/run/token"},
             "token_file sets authorization already",

@@ -12,7 +12,8 @@ from authz.adapters.audit.book import Book, Encodes, Encoding, LooseSheets, sign
 from authz.adapters.audit.chain import Chain, WorkerIdentity
 from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sink import Sink
-from authz.adapters.audit.sink_writer import FOLLOW_SECONDS, SinkStatus
+from authz.adapters.audit.sink_status import SinkStatus
+from authz.adapters.audit.sink_writer import FOLLOW_SECONDS
 from authz.adapters.audit.sinks import writer_of, writers_of
 from authz.adapters.audit.witness import witnesses_of
 
@@ -87,7 +88,7 @@ class AuditLog:
         # The queue of a log with one place is for both: what waits there has no room here.
         self._is_one_queue = not settings.sinks
         self._writers = (
-            writers_of(settings, self._want_checkpoint)
+            writers_of(settings, self._want_checkpoint, identity or WorkerIdentity())
             if sink is None
             else (writer_of(settings, places[0], sink),)
         )

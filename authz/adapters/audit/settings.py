@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from authz.adapters.receiver_settings import (
-    MAX_HEADERS,
+    Headers,
     OtlpSettings,
     ReceiverTlsSettings,
     require_private,
@@ -57,7 +57,7 @@ class HttpSinkSettings(Settings):
     """URL that takes the batches. An answer of 2xx takes a batch."""
     token_file: LaterFileText | None = None
     """A file with a bearer token for the receiver, read anew for each connection."""
-    headers: dict[str, str] = Field(default={}, max_length=MAX_HEADERS)
+    headers: Headers = Field(default={})
     """Further headers of each request. Secrets belong into token_file."""
     tls: ReceiverTlsSettings = ReceiverTlsSettings()
     """TLS towards the receiver."""

@@ -4,49 +4,24 @@ import logging
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from authz.adapters.audit.backlog import Backlog
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.settings import SinkSettings
 from authz.adapters.audit.sink import Sink
+from authz.adapters.audit.sink_status import SinkStatus
+from authz.adapters.audit.spool import Spool
 from authz.core.tlog.merkle import CompactRange
 
 FOLLOW_SECONDS: Final = 0.2  # how often a sink is followed, and a file tried again
 LONGEST_PAUSE_SECONDS: Final = 30.0  # between two attempts to reach a receiver
 FILE_LINES: Final = 64  # of a write: a large buffer would take new memory each time
 NETWORK_LINES: Final = 500  # of a request
+FOLLOW_LINES: Final = 20_000  # of a spool, after which the sink is followed again
 _log: Final = logging.getLogger("authz.audit")
-
-
-@dataclass(frozen=True, slots=True)
-class SinkStatus:
-    """The state of a sink.
-
-    Attributes:
-        name, kind: the sink's, as in the config.
-        queued: lines that wait in memory.
-        written: lines that were delivered, since the start.
-        dropped: lines for which there was no room, since the start.
-        rejected: lines that the receiver will never take, since the start.
-        errors: attempts that failed, whose lines are kept, since the start.
-        is_failing: whether the last attempt failed.
-        spooled_bytes: bytes on disk that wait for the receiver.
-        refuses_allows: whether allows must be refused now, as their records may be lost here.
-    """
-
-    name: str
-    kind: str
-    queued: int
-    written: int
-    dropped: int
-    rejected: int
-    errors: int
-    is_failing: bool
-    spooled_bytes: int
-    refuses_allows: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +57,10 @@ class SinkWriter:
         place: what messages at the start call it.
     """
 
-    def __init__(self, place: SinkSettings, sink: Sink, limits: WriterLimits) -> None:
-        """Take the sink of a place, which ``start`` opens."""
+    def __init__(
+        self, place: SinkSettings, sink: Sink, limits: WriterLimits, spool: Spool | None = None
+    ) -> None:
+        """Take the sink of a place, and its spool; ``start`` opens them."""
         self.on_change: Callable[[], None] = _nothing
         self.tell_gap: Callable[[CompactRange, str], bytes] | None = None
         self.name = name = place.label
@@ -91,7 +68,7 @@ class SinkWriter:
         self.sink = sink
         self._kind = place.kind
         self._limits = limits
-        self._lines: deque[bytes] = deque()
+        self._backlog = Backlog(spool)
         self._held = 0  # lines that the sink has taken and not yet written
         self._is_dropping = False
         self._missing: CompactRange | None = None  # the leaves dropped since the last gap
@@ -105,8 +82,8 @@ class SinkWriter:
 
     @property
     def queued(self) -> int:
-        """Return the number of lines that are not yet written."""
-        return len(self._lines) + self._held
+        """Return the number of lines that wait in memory."""
+        return self._backlog.in_memory
 
     @property
     def is_failing(self) -> bool:
@@ -115,25 +92,50 @@ class SinkWriter:
 
     @property
     def refuses_allows(self) -> bool:
-        """Return whether allows must be refused, as lines may not be kept."""
-        return self._limits.must_record and (self._is_failing or self._is_full())
+        """Return whether allows must be refused, as lines may not be kept.
+
+        With a spool that is so once neither it nor the queue has room.
+        """
+        if not self._limits.must_record:
+            return False
+        if self._backlog.has_spool:
+            return self._is_full() and self._backlog.is_spool_full
+        return self._is_failing or self._is_full()
 
     def _is_full(self) -> bool:
-        return self._limits.queue is not None and self.queued >= self._limits.queue
+        """Return whether no further line has room, which after a loss is so for longer."""
+        limit = self._limits.queue
+        if limit is None:
+            return False
+        return self.queued >= limit or (self._is_dropping and self.queued > limit // 2)
 
     def start(self) -> None:
         """Open the sink and begin to write. Raises OSError."""
+        self._backlog.open()
         self.sink.follow()
         self.thread.start()
 
     def put(self, batch: Batch) -> None:
         """Take the lines for which there is room. Never waits; one thread calls it."""
-        room, count = self._room(), len(batch.lines)
-        if self._is_dropping and room > 0:
-            self._resume()
-        if room < count:
-            self._drop(batch, room)
-        self.add(batch.lines if room >= count else batch.lines[:room])
+        taken, count = 0, len(batch.lines)
+        while taken < count and (room := self._room() or self._kept_room()):
+            if self._is_dropping:
+                self._resume()
+            self.add(batch.lines[taken : taken + room])
+            taken += room
+        if taken < count:
+            self._drop(batch, taken)
+        if self._is_full():
+            self._backlog.keep()
+            self.on_change()
+
+    def _kept_room(self) -> int:
+        """Return how many lines may be taken once those in memory are in the spool.
+
+        The sink may be slow, and its own thread wait for it.
+        """
+        self._backlog.keep()
+        return self._room()
 
     def tell(self, batch: Batch) -> None:
         """Take lines that are no leaves: they need no room, and have no use after a loss."""
@@ -149,7 +151,7 @@ class SinkWriter:
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Take lines, whether or not there is room."""
-        self._lines.extend(lines)
+        self._backlog.add(lines)
         self.on_change()
         self._wake.set()
 
@@ -192,10 +194,10 @@ class SinkWriter:
             queued=self.queued,
             written=self._written,
             dropped=self._dropped,
-            rejected=int(getattr(self.sink, "rejected", 0)),
+            rejected=self._rejected,
             errors=self._errors,
             is_failing=self._is_failing,
-            spooled_bytes=0,
+            spooled_bytes=self._backlog.on_disk,
             refuses_allows=self.refuses_allows,
         )
 
@@ -205,10 +207,11 @@ class SinkWriter:
 
     def stop(self) -> None:
         """Have the thread write what waits, once, and close the sink."""
+        self._backlog.keep(is_last=True)  # the thread may wait for a sink until the process ends
         self._stopping = True
         self._wake.set()
         if self.thread.ident is None:  # it was never started, so it does not close the sink
-            self.sink.close()
+            self._close()
 
     def join(self, seconds: float) -> None:
         """Wait until the thread has ended, after ``stop``."""
@@ -223,22 +226,36 @@ class SinkWriter:
             self._wake.clear()
             if is_last or time.monotonic() >= self._retry_at:
                 self._write()
+            if self._is_failing:
+                self._backlog.keep()
+                self.on_change()
+        self._backlog.keep(is_last=True)
         if self.queued:
             _log.error("%d audit records could not be written to %s", self.queued, self.name)
+        self._close()
+
+    def _close(self) -> None:
         self.sink.close()
+        self._backlog.close()
 
     def _write(self) -> None:
         """Write the lines that wait now; even without any, note whether the sink can be opened."""
         try:
             self.sink.follow()
-            waiting = self.queued  # and no more, so that the sink is followed under load too
-            while waiting > 0:
-                waiting -= self._write_some()
+            # And no more, so that the sink is followed under load too.
+            left = max(self.queued, FOLLOW_LINES if self._backlog.on_disk else 0)
+            while left > 0 and not self._backlog.is_empty:
+                left -= self._write_some()
         except Exception as error:  # noqa: BLE001 - without this thread all later lines were lost
             self._errors += 1
-            self._tell(getattr(error, "strerror", None) or type(error).__name__)
+            self._tell(
+                getattr(error, "strerror", None) or type(error).__name__,
+                getattr(error, "retry_after_seconds", 0.0),
+            )
         else:
             self._tell("")
+            if not self._backlog.is_empty:
+                self._wake.set()
 
     def _write_some(self) -> int:
         """Write the lines that the sink holds, or else the next ones; return how many.
@@ -246,32 +263,38 @@ class SinkWriter:
         Raises OSError.
         """
         if not self._held:
-            count = min(len(self._lines), self._limits.lines_at_once)
-            self._held = count  # until they are popped they count twice, rather than not at all
-            self.sink.take(b"".join([self._lines.popleft() for _ in range(count)]))
-        count = self._held
+            lines = self._backlog.take(self._limits.lines_at_once)
+            self._held = len(lines)
+            self.sink.take(b"".join(lines))
+        count, rejected = self._held, self._rejected
         try:
             self.sink.flush()
         finally:
-            waiting = self.sink.waiting
-            self._written += self._held - waiting
-            self._held = waiting
+            self._held = self.sink.waiting
+            done = self._backlog.delivered(self._held)
+            self._written += done - (self._rejected - rejected)
             self.on_change()
         return count
 
-    def _tell(self, problem: str) -> None:
+    @property
+    def _rejected(self) -> int:
+        """Return the number of lines that the sink's receiver will never take."""
+        return int(getattr(self.sink, "rejected", 0))
+
+    def _tell(self, problem: str, retry_after_seconds: float = 0.0) -> None:
         """Note the problem that prevents writing, "" for none; log only a change."""
         if problem:
             # Jitter, so that servers do not return to a receiver all at once.
-            self._retry_at = time.monotonic() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            self._retry_at = time.monotonic() + max(pause, retry_after_seconds)
             self._pause = min(2 * self._pause, self._limits.longest_pause)
         else:
             self._pause, self._retry_at = FOLLOW_SECONDS, 0.0
         if bool(problem) is self._is_failing:
             return
         self._is_failing = bool(problem)
+        self.on_change()  # before it is told: whether allows must be refused is urgent
         if problem:
             _log.error("can't write to the audit sink %s; records wait: %s", self.name, problem)
         else:
             _log.warning("can write to the audit sink %s again", self.name)
-        self.on_change()

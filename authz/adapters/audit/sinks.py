@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from authz.adapters.audit.chain import WorkerIdentity
 from authz.adapters.audit.chained_file import ChainedFile
+from authz.adapters.audit.http_sink import HttpSink
 from authz.adapters.audit.output import Output
 from authz.adapters.audit.settings import AuditSettings, SinkSettings, WhenFull
 from authz.adapters.audit.sink import Sink, sink_of
@@ -16,19 +18,27 @@ from authz.adapters.audit.sink_writer import (
     SinkWriter,
     WriterLimits,
 )
+from authz.adapters.audit.spool import Spool
+from authz.adapters.audit.worker_spool import spool_of
 
 IN_HAND_LINES: Final = 4096  # more than threads and the clerk have in hand
 
 
 def writers_of(
-    settings: AuditSettings, want_checkpoint: Callable[[], None]
+    settings: AuditSettings, want_checkpoint: Callable[[], None], identity: WorkerIdentity
 ) -> tuple[SinkWriter, ...]:
     """Return a writer for each of the log's places; none runs yet.
 
-    ``want_checkpoint`` asks for a checkpoint of a chained log.
+    ``want_checkpoint`` asks for a checkpoint of a chained log. ``identity`` says which process
+    writes.
     """
     return tuple(
-        writer_of(settings, place, _sink_of(settings, place, want_checkpoint))
+        writer_of(
+            settings,
+            place,
+            _sink_of(settings, place, want_checkpoint),
+            spool_of(place, identity),
+        )
         for place in settings.places
     )
 
@@ -36,12 +46,16 @@ def writers_of(
 def _sink_of(
     settings: AuditSettings, place: SinkSettings, want_checkpoint: Callable[[], None]
 ) -> Sink:
+    if place.http is not None:
+        return HttpSink(place.http, place.label)
     if place.kind == "file" and settings.chain is not None:
         return ChainedFile(Output(Path(str(place.path))), want_checkpoint)
     return sink_of(str(place.path))
 
 
-def writer_of(settings: AuditSettings, place: SinkSettings, sink: Sink) -> SinkWriter:
+def writer_of(
+    settings: AuditSettings, place: SinkSettings, sink: Sink, spool: Spool | None = None
+) -> SinkWriter:
     """Return the writer of a sink of one of the log's places."""
     is_file = place.path is not None
     limits = WriterLimits(
@@ -52,4 +66,4 @@ def writer_of(settings: AuditSettings, place: SinkSettings, sink: Sink) -> SinkW
         lines_at_once=FILE_LINES if is_file else NETWORK_LINES,
         longest_pause=FOLLOW_SECONDS if is_file else LONGEST_PAUSE_SECONDS,
     )
-    return SinkWriter(place, sink, limits)
+    return SinkWriter(place, sink, limits, spool)

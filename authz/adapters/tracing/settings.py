@@ -1,6 +1,5 @@
 """The ``traces`` section of the config."""
 
-import re
 from importlib.util import find_spec
 from typing import Final, Self
 
@@ -10,10 +9,6 @@ from authz.adapters.receiver_settings import OtlpSettings
 from authz.core.extras import missing_extra
 from authz.core.settings import MisfitError, Settings
 
-# Names that both HTTP (RFC 9110 section 5.1) and gRPC take, and visible ASCII, which can't end a
-# header. gRPC has names of its own, and values of bytes under names that end in -bin.
-_NAME: Final = re.compile(r"(?!grpc-)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(?<!-bin)")
-_VALUE: Final = re.compile(r"[!-~]([ -~]{0,4094}[!-~])?")
 _MODULE: Final = "opentelemetry.proto"
 
 
@@ -36,18 +31,6 @@ class TracesSettings(Settings):
     def _can_be_sent(self) -> Self:
         if not _is_installed():
             raise MisfitError(missing_extra("otel", "traces need"), "otlp")
-        for name, value in self.otlp.headers.items():
-            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-                raise MisfitError(
-                    f"{name[:128]!r} is not a header that a collector can be sent: a name must be "
-                    "letters, digits and -, and a value visible ASCII",
-                    *("otlp", "headers"),
-                )
-            if name.lower() == "authorization" and self.otlp.token_file is not None:
-                raise MisfitError(
-                    "token_file sets authorization already: leave one of them out",
-                    *("otlp", "headers"),
-                )
         return self
 
 
