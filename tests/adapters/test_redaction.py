@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.line import AuditLine, tail_encoder
+from authz.adapters.audit.line import AuditLine, TailEncoder
 from authz.adapters.audit.record import (
     AuditOperation,
     AuditRecord,
@@ -93,8 +93,8 @@ def redacted(*hashed: str, drop: tuple[str, ...] = (), key: bytes = KEY) -> dict
         is_hit=False,
         seconds=0.0,
     )
-    tail = tail_encoder(settings.drop)(line)
-    return dict(json.loads(line.decision + line.operation + tail + b"}"))
+    (tail,) = TailEncoder(settings.drop).tails([line])
+    return dict(json.loads(line.decision + line.operation + b"," + tail + b"}"))
 
 
 @pytest.mark.parametrize("field", [field.value for field in HashedField])

@@ -6,7 +6,7 @@ from typing import Final
 
 from authz.adapters.audit.chain import WorkerIdentity
 from authz.adapters.audit.chained_file import ChainedFile
-from authz.adapters.audit.http_sink import HttpSink
+from authz.adapters.audit.network_sinks import network_sink_of
 from authz.adapters.audit.output import Output
 from authz.adapters.audit.settings import AuditSettings, SinkSettings, WhenFull
 from authz.adapters.audit.sink import Sink, sink_of
@@ -46,8 +46,8 @@ def writers_of(
 def _sink_of(
     settings: AuditSettings, place: SinkSettings, want_checkpoint: Callable[[], None]
 ) -> Sink:
-    if place.http is not None:
-        return HttpSink(place.http, place.label)
+    if place.path is None:
+        return network_sink_of(place)
     if place.kind == "file" and settings.chain is not None:
         return ChainedFile(Output(Path(str(place.path))), want_checkpoint)
     return sink_of(str(place.path))

@@ -160,6 +160,14 @@ def _add_report(verbs: "Verbs") -> None:
     add_config(report)
     _add_files(report)
     report.add_argument("--out", metavar="HTML", type=Path, required=True, help="the file to write")
+    report.add_argument(
+        "--key",
+        metavar="PUBLIC",
+        type=Path,
+        action="append",
+        help="verify the logs' chain too, and say the result in the report: a file with the public "
+        "key (repeatable), as for audit verify --running --partial",
+    )
     _add_period(report)
     add_json(report)
 

@@ -10,19 +10,25 @@ from authz.cli.common import FAILED, FINE, answer, refuse
 from authz.cli.filtering import NOTHING_FITS, read_filters, tell
 from authz.cli.progress import of_files, progress
 from authz.cli.reading import load_config
+from authz.cli.parser.types import STDIN
 from authz.config import Config
+from authz.review.audit_chain.keys import read_public_keys
+from authz.review.audit_chain.verify import Expected, verify_logs
 from authz.review.audit_files import AuditLogs
 from authz.review.audit_reading.found import PassedOver, find_records
 from authz.review.audit_report.activity import Activity
 from authz.review.audit_report.alike import alike
+from authz.review.audit_report.chain import ChainStatement
 from authz.review.audit_report.config_use import ConfigUse
 from authz.review.audit_report.page import Report
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the report, and return the exit status. Raises ConfigError, LogError."""
+    """Write the report, and return the exit status. Raises ConfigError, LogError, AuditKeyError."""
     if any(_is_same(options.out, path) for path in (options.config, *options.files)):
         options.misused(f"--out {options.out} is one of the files that are read")
+    if options.key and STDIN in options.files:
+        options.misused("with --key the logs are read twice: name files instead of -")
     report = _report(options, load_config(options.config))
     tell(report.passed)
     total = report.activity.total
@@ -56,7 +62,20 @@ def _report(options: argparse.Namespace, config: Config) -> Report:
         activity,
         use,
         passed,
+        _chain(options),
     )
+
+
+def _chain(options: argparse.Namespace) -> ChainStatement | None:
+    """Return what the verification of the logs' chain finds; None if no key is given."""
+    if not options.key:
+        return None
+    verifier = read_public_keys(options.key)
+    # A reviewer has a period of a log, which may go on.
+    expected = Expected(is_running=True, is_partial=True)
+    with progress("verifying") as told:
+        found = verify_logs(options.files, verifier, expected, of_files(told))
+    return ChainStatement(found.is_proven, tuple(found.lines()))
 
 
 def _is_same(out: Path, path: Path) -> bool:
