@@ -8,9 +8,9 @@ from pathlib import Path
 
 from authz.cli.common import FAILED, FINE, answer, refuse
 from authz.cli.filtering import NOTHING_FITS, read_filters, tell
+from authz.cli.parser.types import STDIN
 from authz.cli.progress import of_files, progress
 from authz.cli.reading import load_config
-from authz.cli.parser.types import STDIN
 from authz.config import Config
 from authz.review.audit_chain.keys import read_public_keys
 from authz.review.audit_chain.verify import Expected, verify_logs
