@@ -107,8 +107,8 @@ class TailReader:
         end = LEAF_END.fullmatch(line, at) if at >= 0 else None
         if end is not None:  # so it is whole, even if only its line feed is missing
             self._of_log(line, end[1])
-        elif is_whole and line.startswith((_CHECKPOINT, _GAP)):
-            self._signed(line)
+        elif is_whole and line.startswith((_CHECKPOINT, _GAP)) and line.endswith(b"}"):
+            self._signed(line)  # without its end it is a part, which another worker has ended
         else:
             for one in self.found.values():
                 if not one.is_complete:
