@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from authz.adapters.audit.record import AuditOperation, encode_operation
+from authz.adapters.audit.records.record import AuditOperation, encode_operation
 from authz.core.decision import Actor, Agent, Allow, Delegation, Permit
 from authz.core.delegation.token_cache import DelegationCache
 from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, RuleSettings

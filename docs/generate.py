@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from authz.adapters.audit.schema import line_schema
+from authz.adapters.audit.records.schema import line_schema
 from authz.config import ConfigFiles, load, schema
 from authz.review.gateways.agentgateway import agentgateway_text
 from authz.starter.envoy_tls import shipped_bootstraps

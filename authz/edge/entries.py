@@ -3,8 +3,8 @@
 from functools import lru_cache
 from typing import Final
 
-from authz.adapters.audit.record import AuditOperation, encode_operation, encode_text
-from authz.adapters.audit.redaction import Parties
+from authz.adapters.audit.records.record import AuditOperation, encode_operation, encode_text
+from authz.adapters.audit.records.redaction import Parties
 from authz.core.decision import Allow, Decision, Progress
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.reason import DPOP_SCHEME, Denied, Reason

@@ -11,14 +11,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from authz.adapters.audit.record import (
+from authz.adapters.audit.records.record import (
     AuditOperation,
     AuditRecord,
     RecordTemplate,
     encode_record,
     token_digest,
 )
-from authz.adapters.audit.redaction import Redaction
+from authz.adapters.audit.records.redaction import Redaction
 from authz.core.bounded_map import BoundedMap
 from authz.core.decision import Allow, Decision, Delegation, Deny, Effect, Shadow
 from authz.core.delegation.confirmation import THUMBPRINT

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from authz.adapters.audit.line import AuditLine
 from authz.adapters.audit.log import AuditLog
+from authz.adapters.audit.records.line import AuditLine
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import ReplayStore
 from authz.core.bounded_map import Generation

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from authz import __version__
 from authz.adapters.admin import AdminServer
-from authz.adapters.audit.chain import WorkerIdentity
+from authz.adapters.audit.identity import WorkerIdentity
 from authz.config import Config
 from authz.edge.methods import methods_of
 from authz.server.giving_way import yielding_gil

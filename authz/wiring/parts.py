@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from authz.adapters.audit.chain import WorkerIdentity
-from authz.adapters.audit.chain_key import ChainKeyError
+from authz.adapters.audit.chain.key import ChainKeyError
+from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from authz.adapters.audit.redaction import Redaction
+from authz.adapters.audit.records.redaction import Redaction
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.pdp.client import PdpResult

@@ -1,9 +1,9 @@
 """Make the page of the audit record's fields, from the records' docstrings."""
 
-from authz.adapters.audit import line_members
-from authz.adapters.audit.line_members import LeafEnd, RecordEnd
-from authz.adapters.audit.record import AuditOperation, AuditRecord
-from authz.adapters.audit.schema import member_texts
+from authz.adapters.audit.records import line_members
+from authz.adapters.audit.records.line_members import LeafEnd, RecordEnd
+from authz.adapters.audit.records.record import AuditOperation, AuditRecord
+from authz.adapters.audit.records.schema import member_texts
 from generating.marks import MADE
 
 FIELDS = "| field | meaning |\n|---|---|\n"

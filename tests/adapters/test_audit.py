@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.line import MAX_ID_CHARS, AuditLine, TailEncoder, tail_of
 from authz.adapters.audit.log import AuditError, AuditLog
-from authz.adapters.audit.record import (
+from authz.adapters.audit.records.line import MAX_ID_CHARS, AuditLine, TailEncoder, tail_of
+from authz.adapters.audit.records.record import (
     AuditOperation,
     AuditRecord,
     RecordTemplate,

@@ -8,11 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from authz.adapters.audit.backlog import Backlog
-from authz.adapters.audit.chain import WorkerIdentity
+from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.settings import SinkSettings
-from authz.adapters.audit.spool import Spool
-from authz.adapters.audit.worker_spool import spool_of
+from authz.adapters.audit.sinks.backlog import Backlog
+from authz.adapters.audit.sinks.spool import Spool
+from authz.adapters.audit.sinks.worker_spool import spool_of
 
 MAX_BYTES = 2048
 

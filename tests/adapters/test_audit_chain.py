@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.book import Book, Encoding
-from authz.adapters.audit.chain import WorkerIdentity
-from authz.adapters.audit.line import AuditLine
+from authz.adapters.audit.chain.book import Book, Encoding
+from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditError, AuditLog
+from authz.adapters.audit.records.line import AuditLine
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner
 from support.audit_chain import NAME, Proven, key_in, key_pem, line, settings_in, verifier

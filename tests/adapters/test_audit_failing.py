@@ -49,7 +49,7 @@ import resource, sys, time
 from pathlib import Path
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.log import AuditLog
-from authz.adapters.audit.output import Output
+from authz.adapters.audit.sinks.output import Output
 
 LIMIT = 100_000
 folder = Path(sys.argv[1])

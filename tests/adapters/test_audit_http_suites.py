@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from authz.adapters.audit.http_sink import HttpSink
 from authz.adapters.audit.settings import HttpSinkSettings
+from authz.adapters.audit.sinks.http_sink import HttpSink
 from lab.ca import Authority
 from support.conformance.network_sink import NetworkDestination, NetworkSinkConformance
 from support.record_receiver import CUT, Received, RecordReceiver, Reply, always

@@ -23,8 +23,8 @@ WORKERS: Final = 2
 WRITER = """
 import sys, threading, time
 from pathlib import Path
-from authz.adapters.audit.chain import WorkerIdentity
-from authz.adapters.audit.line import AuditLine
+from authz.adapters.audit.identity import WorkerIdentity
+from authz.adapters.audit.records.line import AuditLine
 from authz.adapters.audit.log import AuditLog
 from support.audit_chain import settings_in
 

@@ -18,9 +18,9 @@ from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.settings import SinkSettings
-from authz.adapters.audit.sink import sink_of
-from authz.adapters.audit.sink_status import SinkStatus
-from authz.adapters.audit.sink_writer import SinkWriter, WriterLimits
+from authz.adapters.audit.sinks.sink import sink_of
+from authz.adapters.audit.sinks.status import SinkStatus
+from authz.adapters.audit.sinks.writer import SinkWriter, WriterLimits
 from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from authz.adapters.audit.line_members import LeafEnd, RecordEnd
-from authz.adapters.audit.record import AuditOperation, AuditRecord
-from authz.adapters.audit.schema import line_schema
+from authz.adapters.audit.records.line_members import LeafEnd, RecordEnd
+from authz.adapters.audit.records.record import AuditOperation, AuditRecord
+from authz.adapters.audit.records.schema import line_schema
 from support.audit_schema import faults
 from support.verbs import run
 from support.world import World

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from authz.adapters.audit.sink import Sink, sink_of
+from authz.adapters.audit.sinks.sink import Sink, sink_of
 from support.conformance.audit_sink import AuditSinkConformance, Destination
 
 

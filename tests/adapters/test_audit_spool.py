@@ -15,8 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from authz.adapters.audit.spool import Spool
-from authz.adapters.audit.spool_segment import HEAD_BYTES
+from authz.adapters.audit.sinks.spool import Spool
+from authz.adapters.audit.sinks.spool_segment import HEAD_BYTES
 
 MAX_BYTES = 4096  # so that a segment has a line or two
 LARGE = 1 << 20
@@ -138,7 +138,7 @@ TestModel.settings = settings(max_examples=40, stateful_step_count=40, deadline=
 KILLED = """
 import sys
 from pathlib import Path
-from authz.adapters.audit.spool import Spool
+from authz.adapters.audit.sinks.spool import Spool
 spool = Spool(Path(sys.argv[1]), 1 << 20)
 spool.open()
 number = int(sys.argv[2])
@@ -182,8 +182,8 @@ def test_kill_9(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from authz.adapters.audit.spool import Spool
-from authz.adapters.audit.spool_segment import HEAD_BYTES
+from authz.adapters.audit.sinks.spool import Spool
+from authz.adapters.audit.sinks.spool_segment import HEAD_BYTES
 spool = Spool(Path(sys.argv[1]), 1 << 20)
 spool.open()
 def may_grow_to(size):

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
-from authz.adapters.audit.sink_status import SinkStatus
+from authz.adapters.audit.sinks.status import SinkStatus
 from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import (

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from authz.adapters.audit.http_sink import HttpSink
-from authz.adapters.audit.network_sinks import network_sink_of
-from authz.adapters.audit.otlp_sink import OtlpSink
 from authz.adapters.audit.settings import SinkSettings
-from authz.adapters.audit.syslog_sink import SyslogSink
+from authz.adapters.audit.sinks.http_sink import HttpSink
+from authz.adapters.audit.sinks.network_sinks import network_sink_of
+from authz.adapters.audit.sinks.otlp_sink import OtlpSink
+from authz.adapters.audit.sinks.syslog_sink import SyslogSink
 
 OTLP = {"endpoint": "https://collector.corp.example:4317"}
 
@@ -80,7 +80,7 @@ def test_syslog_takes_no_library_of_otlp() -> None:
     """A sink by syslog loads no extra, and no gRPC."""
     code = (
         "import sys\n"
-        "from authz.adapters.audit.network_sinks import network_sink_of\n"
+        "from authz.adapters.audit.sinks.network_sinks import network_sink_of\n"
         "from authz.adapters.audit.settings import SinkSettings\n"
         "network_sink_of(SinkSettings(syslog={'address': 'log.corp.example:6514'}))\n"
         "sys.exit(bool({'opentelemetry', 'grpc'} & set(sys.modules)))"

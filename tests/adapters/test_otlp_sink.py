@@ -10,19 +10,19 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from authz.adapters.audit.otlp_sink import (
+from authz.adapters.audit.sinks.otlp_sink import (
     MAX_REFUSED_IN_A_ROW,
     MAX_REQUEST_BYTES,
     OtlpSink,
 )
-from authz.adapters.audit.otlp_verdict import (
+from authz.adapters.audit.sinks.otlp_verdict import (
     OURS_CODES,
     OURS_STATUSES,
     RETRYABLE_CODES,
     RETRYABLE_STATUSES,
 )
-from authz.adapters.audit.receiver import ReceiverError
-from authz.adapters.audit.sink import Sink
+from authz.adapters.audit.sinks.receiver import ReceiverError
+from authz.adapters.audit.sinks.sink import Sink
 from authz.adapters.receiver_settings import OtlpSettings
 from lab.ca import Authority
 from support.conformance.audit_sink import AuditSinkConformance, Destination

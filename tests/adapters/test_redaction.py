@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.line import AuditLine, TailEncoder
-from authz.adapters.audit.record import (
+from authz.adapters.audit.records.line import AuditLine, TailEncoder
+from authz.adapters.audit.records.record import (
     AuditOperation,
     AuditRecord,
     encode_operation,
     encode_record,
 )
-from authz.adapters.audit.redaction import Parties, Redaction
+from authz.adapters.audit.records.redaction import Parties, Redaction
+from authz.adapters.audit.records.sweep import sweep
 from authz.adapters.audit.settings import DroppedField, HashedField, RedactionSettings
-from authz.adapters.audit.sweep import sweep
 from authz.config import ConfigError, load_text
 from lab.config_builder import LAB
 from lab.mesh import CONFIG

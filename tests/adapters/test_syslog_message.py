@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.adapters.audit.syslog_message import (
+from authz.adapters.audit.sinks.syslog_message import (
     MAX_SEQUENCE_ID,
     Originator,
     escape,

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from authz.adapters.audit.schema import line_schema
+from authz.adapters.audit.records.schema import line_schema
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 RECORD = line_schema()["$defs"]["decision"]["properties"]

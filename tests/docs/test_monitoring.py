@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from authz.adapters.audit.line import CacheUse
+from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
 from authz.core.decision import Effect
 from authz.core.reason import Reason

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from authz.adapters.audit.line_facts import LineFacts
-from authz.adapters.audit.network_sinks import network_sink_of
-from authz.adapters.audit.otlp_record import ATTRIBUTES, CALL_NAMES
-from authz.adapters.audit.otlp_verdict import (
+from authz.adapters.audit.settings import SinkSettings
+from authz.adapters.audit.sinks.line_facts import LineFacts
+from authz.adapters.audit.sinks.network_sinks import network_sink_of
+from authz.adapters.audit.sinks.otlp_record import ATTRIBUTES, CALL_NAMES
+from authz.adapters.audit.sinks.otlp_verdict import (
     OURS_CODES,
     RETRYABLE_CODES,
     RETRYABLE_STATUSES,
 )
-from authz.adapters.audit.settings import SinkSettings
 from lab.ca import Authority, Svid
 from support.record_receiver import RecordReceiver
 from support.rsyslog import Rsyslog

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from authz.adapters.audit.record import AuditOperation, encode_operation
+from authz.adapters.audit.records.record import AuditOperation, encode_operation
 from authz.core.paths import MAX_PATH_BYTES
 from authz.core.request import Call, CallKind, MessageProtocol, Request
 from authz.core.routes import ROUTE

@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.line import AuditLine
 from authz.adapters.audit.log import AuditLog
-from authz.adapters.audit.record import AuditOperation, AuditRecord, encode_operation, encode_record
+from authz.adapters.audit.records.line import AuditLine
+from authz.adapters.audit.records.record import (
+    AuditOperation,
+    AuditRecord,
+    encode_operation,
+    encode_record,
+)
 from authz.core.bounded_map import BoundedMap
 from authz.core.request import Call, Request
 from authz.edge.cache import CacheEntry, DecisionCache

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from authz.adapters.audit.network_sinks import network_sink_of
 from authz.adapters.audit.settings import SinkSettings
+from authz.adapters.audit.sinks.network_sinks import network_sink_of
 from lab.ca import Authority
 from mesh.support.free_ports import free_ports
 from mesh.support.tools import tool

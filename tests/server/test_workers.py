@@ -296,7 +296,7 @@ def test_lines_into_a_pipe_are_written_whole(monkeypatch: pytest.MonkeyPatch) ->
         writes.append(bytes(data))
         return len(data)
 
-    monkeypatch.setattr("authz.adapters.audit.output._write", note)
+    monkeypatch.setattr("authz.adapters.audit.sinks.output._write", note)
     log = AuditLog(AuditSettings(path=f"/proc/self/fd/{writer}"))
     log.start()
     lines = ["x" * size + "\n" for size in (10, 4000, 90, 5, 4095, 6000, 1)]

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.chain_key import read_signer
-from authz.adapters.audit.line import AuditLine
+from authz.adapters.audit.chain.key import read_signer
+from authz.adapters.audit.records.line import AuditLine
 from authz.core.tlog.lines import read_checkpoint, read_gap
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteVerifier

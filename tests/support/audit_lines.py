@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from authz.adapters.audit.line import AuditLine
-from authz.adapters.audit.record import (
+from authz.adapters.audit.records.line import AuditLine
+from authz.adapters.audit.records.record import (
     AuditOperation,
     AuditRecord,
     encode_operation,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from jsonschema import Draft202012Validator
 
-from authz.adapters.audit.schema import line_schema
+from authz.adapters.audit.records.schema import line_schema
 
 _DECISION: Final = "decision"
 _CHECKED: Final = 500

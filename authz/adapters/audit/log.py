@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.adapters.audit.batch import Batch
-from authz.adapters.audit.book import Book, Encodes, Encoding, LooseSheets, signed_line
-from authz.adapters.audit.chain import Chain, WorkerIdentity
+from authz.adapters.audit.chain.book import Book, Encodes, Encoding, LooseSheets, signed_line
+from authz.adapters.audit.chain.opening import Chain
+from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.settings import AuditSettings, WhenFull
-from authz.adapters.audit.sink import Sink
-from authz.adapters.audit.sink_status import SinkStatus
-from authz.adapters.audit.sink_writer import FOLLOW_SECONDS
-from authz.adapters.audit.sinks import writer_of, writers_of
+from authz.adapters.audit.sinks.opening import writer_of, writers_of
+from authz.adapters.audit.sinks.sink import Sink
+from authz.adapters.audit.sinks.status import SinkStatus
+from authz.adapters.audit.sinks.writer import FOLLOW_SECONDS
 from authz.adapters.audit.witness import witnesses_of
 
 BATCH_LINES: Final = 256  # while a batch is made, its lines count twice against the limit

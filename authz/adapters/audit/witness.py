@@ -13,8 +13,8 @@ from authz.adapters.audit.settings import (
     SinkSettings,
     WitnessSettings,
 )
-from authz.adapters.audit.sink import Sink, sink_of
-from authz.adapters.audit.sink_writer import (
+from authz.adapters.audit.sinks.sink import Sink, sink_of
+from authz.adapters.audit.sinks.writer import (
     FILE_LINES,
     FOLLOW_SECONDS,
     LONGEST_PAUSE_SECONDS,
@@ -31,7 +31,7 @@ class NoteReceiver:
 
     def __init__(self, settings: HttpSinkSettings) -> None:
         """Take the URL; the first flush connects."""
-        from authz.adapters.audit.http_receiver import HttpReceiver  # noqa: PLC0415 - loads urllib3
+        from authz.adapters.audit.sinks.http_receiver import HttpReceiver  # noqa: PLC0415 - loads urllib3
 
         self._receiver = HttpReceiver(settings)
         self._lines: list[bytes] = []
@@ -50,7 +50,7 @@ class NoteReceiver:
 
     def flush(self) -> None:
         """Send the notes. Raises ReceiverError: what was not taken still waits."""
-        from authz.adapters.audit.receiver import ReceiverError  # noqa: PLC0415 - as above
+        from authz.adapters.audit.sinks.receiver import ReceiverError  # noqa: PLC0415 - as above
 
         while self._lines:
             answer = self._receiver.post(json.loads(self._lines[0])["checkpoint"].encode())

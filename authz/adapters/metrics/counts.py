@@ -14,7 +14,7 @@ from typing import Final
 
 from prometheus_client.core import Exemplar, Metric
 
-from authz.adapters.audit.line import CacheUse
+from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.introspection import IntrospectionResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, Sample, counter, histogram
 from authz.adapters.pdp.client import PdpResult

@@ -16,7 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from authz.adapters.audit.line import CacheUse
+from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.tracing.traced import TracedCheck, Wait
 from authz.adapters.tracing.wire import id_attribute, nested, span_part
 from authz.core.reason import Reason

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from authz.adapters.audit.schema import line_schema
+from authz.adapters.audit.records.schema import line_schema
 from authz.cli.common import FINE
 
 

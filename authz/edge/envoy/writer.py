@@ -19,7 +19,7 @@ from typing import Final, Self
 import msgspec
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.audit.line import CacheUse
+from authz.adapters.audit.records.line import CacheUse
 from authz.core.reason import Reason
 from authz.edge.answered import Answered
 from authz.edge.identity_headers import HeaderShape

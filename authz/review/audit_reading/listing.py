@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from authz.adapters.audit.record import safe_json
+from authz.adapters.audit.records.record import safe_json
 from authz.config.printable import one_line
 from authz.core import strict_json
 from authz.core.reason import Reason

@@ -65,7 +65,7 @@ def _read_redaction(settings: RedactionSettings) -> None:
 
 
 def _read_chain_key(settings: ChainSettings) -> None:
-    from authz.adapters.audit.chain_key import read_signer  # noqa: PLC0415 - likewise
+    from authz.adapters.audit.chain.key import read_signer  # noqa: PLC0415 - likewise
 
     read_signer(settings)
 

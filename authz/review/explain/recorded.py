@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import DESCRIPTOR as TIMESTAMP
 from msgspec import UnsetType
 
 from authz._pb import ext_authz_pb2 as pb
-from authz.adapters.audit.record import AuditOperation, AuditRecord
+from authz.adapters.audit.records.record import AuditOperation, AuditRecord
 from authz.core import strict_json
 from authz.core.decision import Mode
 from authz.review.audit_files import AuditLogs

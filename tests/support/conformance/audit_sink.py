@@ -1,4 +1,4 @@
-"""What every sink of the audit log must do: a ``Sink`` of ``authz.adapters.audit.sink``."""
+"""What every sink of the audit log must do: a ``Sink`` of ``authz.adapters.audit.sinks.sink``."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -10,9 +10,9 @@ from typing import Protocol
 import pytest
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.line import AuditLine
 from authz.adapters.audit.log import AuditError, AuditLog
-from authz.adapters.audit.sink import Sink
+from authz.adapters.audit.records.line import AuditLine
+from authz.adapters.audit.sinks.sink import Sink
 from support.world import PATIENCE_SECONDS, wait_until
 
 THREADS = 8

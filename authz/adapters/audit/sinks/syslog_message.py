@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 from authz import __version__
-from authz.adapters.audit.line_facts import REMEMBERED, LineFacts, end_of, facts_of, parts_of
+from authz.adapters.audit.sinks.line_facts import REMEMBERED, LineFacts, end_of, facts_of, parts_of
 
 APP_NAME: Final = "agent-authz"
 MAX_SEQUENCE_ID: Final = 2**31 - 1  # RFC 5424 section 7.3.1, which then begins again with 1

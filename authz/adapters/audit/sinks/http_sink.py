@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
-from authz.adapters.audit.http_receiver import Answer, HttpReceiver
-from authz.adapters.audit.receiver import ReceiverError, Refused
 from authz.adapters.audit.settings import HttpSinkSettings
+from authz.adapters.audit.sinks.http_receiver import Answer, HttpReceiver
+from authz.adapters.audit.sinks.receiver import ReceiverError, Refused
 
 MAX_BATCH_BYTES: Final = 1_000_000  # proxies commonly refuse more than 1 MiB
 MAX_BATCH_LINES: Final = 10_000

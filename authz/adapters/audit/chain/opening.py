@@ -1,33 +1,17 @@
 """Opens and closes the book of a process: locks, earlier logs, and the lines that say so."""
 
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from authz.adapters.audit.batch import Batch
-from authz.adapters.audit.book import VERSION, Book, Encoding, time_text
-from authz.adapters.audit.chain_key import read_signer
-from authz.adapters.audit.lock import WorkerLock
-from authz.adapters.audit.recovery import PreviousLog, Recovery
+from authz.adapters.audit.chain.book import VERSION, Book, Encoding, time_text
+from authz.adapters.audit.chain.key import read_signer
+from authz.adapters.audit.chain.lock import WorkerLock
+from authz.adapters.audit.chain.recovery import PreviousLog, Recovery
+from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerIdentity:
-    """Which process of a server writes a log.
-
-    Attributes:
-        worker: its number, from 0 on.
-        workers: how many there are.
-        run: the same text for all workers of one start of the server.
-    """
-
-    worker: int = 0
-    workers: int = 1
-    run: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 class Chain:

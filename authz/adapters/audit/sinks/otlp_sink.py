@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from authz.adapters.audit.otlp_grpc import GrpcExporter
-from authz.adapters.audit.otlp_http import HttpExporter
-from authz.adapters.audit.otlp_record import RequestWriter
-from authz.adapters.audit.otlp_verdict import Verdict
-from authz.adapters.audit.receiver import ReceiverError, Refused
+from authz.adapters.audit.sinks.otlp_grpc import GrpcExporter
+from authz.adapters.audit.sinks.otlp_http import HttpExporter
+from authz.adapters.audit.sinks.otlp_record import RequestWriter
+from authz.adapters.audit.sinks.otlp_verdict import Verdict
+from authz.adapters.audit.sinks.receiver import ReceiverError, Refused
 from authz.adapters.receiver_settings import OtlpProtocol, OtlpSettings
 
 # Collectors take 4 MiB by gRPC unless they are told otherwise; attributes add to a line's bytes.

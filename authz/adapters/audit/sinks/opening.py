@@ -4,13 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from authz.adapters.audit.chain import WorkerIdentity
-from authz.adapters.audit.chained_file import ChainedFile
-from authz.adapters.audit.network_sinks import network_sink_of
-from authz.adapters.audit.output import Output
+from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.settings import AuditSettings, SinkSettings, WhenFull
-from authz.adapters.audit.sink import Sink, sink_of
-from authz.adapters.audit.sink_writer import (
+from authz.adapters.audit.sinks.chained_file import ChainedFile
+from authz.adapters.audit.sinks.network_sinks import network_sink_of
+from authz.adapters.audit.sinks.output import Output
+from authz.adapters.audit.sinks.sink import Sink, sink_of
+from authz.adapters.audit.sinks.spool import Spool
+from authz.adapters.audit.sinks.worker_spool import spool_of
+from authz.adapters.audit.sinks.writer import (
     FILE_LINES,
     FOLLOW_SECONDS,
     LONGEST_PAUSE_SECONDS,
@@ -18,8 +20,6 @@ from authz.adapters.audit.sink_writer import (
     SinkWriter,
     WriterLimits,
 )
-from authz.adapters.audit.spool import Spool
-from authz.adapters.audit.worker_spool import spool_of
 
 IN_HAND_LINES: Final = 4096  # more than threads and the clerk have in hand
 

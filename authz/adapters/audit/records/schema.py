@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import UnsetType
 
-from authz.adapters.audit import line_members
-from authz.adapters.audit.line import MAX_ID_CHARS
-from authz.adapters.audit.line_members import LeafEnd, RecordEnd
-from authz.adapters.audit.record import VERSION, AuditOperation, AuditRecord
+from authz.adapters.audit.records import line_members
+from authz.adapters.audit.records.line import MAX_ID_CHARS
+from authz.adapters.audit.records.line_members import LeafEnd, RecordEnd
+from authz.adapters.audit.records.record import VERSION, AuditOperation, AuditRecord
 from authz.adapters.audit.settings import DroppedField, HashedField
 from authz.core.decision import Effect, Mode, ShadowBy
 from authz.core.reason import Reason

@@ -22,7 +22,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from authz import __version__
-from authz.adapters.audit.line_facts import REMEMBERED, LineFacts, end_of, facts_of, parts_of
+from authz.adapters.audit.sinks.line_facts import REMEMBERED, LineFacts, end_of, facts_of, parts_of
 
 SERVICE_NAME: Final = "agent-authz"
 SCOPE: Final = "authz.audit"

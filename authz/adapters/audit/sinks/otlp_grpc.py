@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from authz.adapters.audit.otlp_verdict import (
+from authz.adapters.audit.sinks.otlp_verdict import (
     MAX_RETRY_AFTER_SECONDS,
     OURS_CODES,
     RETRYABLE_CODES,
@@ -18,7 +18,7 @@ from authz.adapters.audit.otlp_verdict import (
     Verdict,
     verdict_of,
 )
-from authz.adapters.audit.receiver import ReceiverError
+from authz.adapters.audit.sinks.receiver import ReceiverError
 from authz.adapters.client_credentials import MAX_PEM_BYTES, read_bearer_token
 from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_between

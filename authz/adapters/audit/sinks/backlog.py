@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from authz.adapters.audit.spool import Spool
+from authz.adapters.audit.sinks.spool import Spool
 
 KEEP_LINES: Final = 500  # of one write to the spool: what a full one has no room for is small
 _log: Final = logging.getLogger("authz.audit")

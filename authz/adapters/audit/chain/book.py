@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from authz.adapters.audit.batch import Batch
-from authz.adapters.audit.line import AuditLine, TailEncoder
+from authz.adapters.audit.records.line import AuditLine, TailEncoder
 from authz.core.tlog.lines import (
     SignedGap,
     SignedTree,

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from authz.adapters.audit.record import safe_json
+from authz.adapters.audit.records.record import safe_json
 
 MAX_ID_CHARS: Final = 128  # of ids that clients choose
 _encode: Final = msgspec.json.Encoder().encode

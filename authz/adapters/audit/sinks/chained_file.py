@@ -7,7 +7,7 @@ of a file shows, and a file can be checked without those before it.
 from collections.abc import Callable
 from typing import Final
 
-from authz.adapters.audit.output import Output
+from authz.adapters.audit.sinks.output import Output
 
 CHECKPOINT: Final = b'{"audit":"checkpoint"'  # how the line of a checkpoint begins
 CLOSED: Final = b'{"audit":"closed"'  # how the last leaf begins

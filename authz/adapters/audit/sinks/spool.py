@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from authz.adapters.audit.spool_segment import HEAD_BYTES, Segment
+from authz.adapters.audit.sinks.spool_segment import HEAD_BYTES, Segment
 
 SEGMENTS: Final = 64  # the limit counts files: a part of it this large is given back at a time
 READ_BYTES: Final = 1024 * 1024  # what one read takes into memory, if no line is longer

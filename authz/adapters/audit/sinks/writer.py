@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from authz.adapters.audit.backlog import Backlog
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.settings import SinkSettings
-from authz.adapters.audit.sink import Sink
-from authz.adapters.audit.sink_status import SinkStatus
-from authz.adapters.audit.spool import Spool
+from authz.adapters.audit.sinks.backlog import Backlog
+from authz.adapters.audit.sinks.sink import Sink
+from authz.adapters.audit.sinks.spool import Spool
+from authz.adapters.audit.sinks.status import SinkStatus
 from authz.core.tlog.merkle import CompactRange
 
 FOLLOW_SECONDS: Final = 0.2  # how often a sink is followed, and a file tried again

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
-from authz.adapters.audit.output import Output
 from authz.adapters.audit.settings import STANDARD_OUTPUT
+from authz.adapters.audit.sinks.output import Output
 
 
 class Sink(Protocol):

@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from authz.adapters.audit.chain import WorkerIdentity
+from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.settings import SinkSettings
-from authz.adapters.audit.spool import Spool
+from authz.adapters.audit.sinks.spool import Spool
 
 MIB: Final = 1024 * 1024
 _log: Final = logging.getLogger("authz.audit")

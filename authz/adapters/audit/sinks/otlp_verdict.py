@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from authz.adapters.audit.receiver import ReceiverError
+from authz.adapters.audit.sinks.receiver import ReceiverError
 
 # OTLP/HTTP, "Retryable Response Codes".
 RETRYABLE_STATUSES: Final[AbstractSet[int]] = frozenset({429, 502, 503, 504})

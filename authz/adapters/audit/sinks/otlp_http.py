@@ -2,15 +2,15 @@
 
 from typing import Final
 
-from authz.adapters.audit.http_receiver import HttpReceiver
-from authz.adapters.audit.otlp_verdict import (
+from authz.adapters.audit.settings import HttpSinkSettings
+from authz.adapters.audit.sinks.http_receiver import HttpReceiver
+from authz.adapters.audit.sinks.otlp_verdict import (
     OURS_STATUSES,
     RETRYABLE_STATUSES,
     Verdict,
     verdict_of,
 )
-from authz.adapters.audit.receiver import ReceiverError
-from authz.adapters.audit.settings import HttpSinkSettings
+from authz.adapters.audit.sinks.receiver import ReceiverError
 from authz.adapters.receiver_settings import OtlpSettings
 
 _SUCCESSES: Final = range(200, 300)  # OTLP has 200 only; a gateway may answer 202 or 204

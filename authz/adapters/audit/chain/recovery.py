@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
-from authz.adapters.audit.book import time_text
-from authz.adapters.audit.lock import WorkerLock
-from authz.adapters.audit.tail import (
+from authz.adapters.audit.chain.book import time_text
+from authz.adapters.audit.chain.lock import WorkerLock
+from authz.adapters.audit.chain.tail import (
     ORPHAN_BYTES,
     LogTail,
     TailError,

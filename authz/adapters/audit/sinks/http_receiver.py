@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection
 
-from authz.adapters.audit.receiver import ReceiverError, ReceiverTls
 from authz.adapters.audit.settings import HttpSinkSettings
+from authz.adapters.audit.sinks.receiver import ReceiverError, ReceiverTls
 from authz.adapters.client_credentials import read_bearer_token
 from authz.adapters.http_connection import (
     HTTP_FAULTS,

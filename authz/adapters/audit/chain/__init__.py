@@ -1,0 +1,1 @@
+"""Tamper evidence: the Merkle tree of a process, its checkpoints, and recovery after a crash."""

@@ -1,0 +1,1 @@
+"""What a record of a decision holds, its bytes, and what they leave out."""
