@@ -18,6 +18,9 @@ _HEADER: Final = r"^[a-z0-9-]{1,64}$"
 _RULE_HEADER: Final = r"^[a-z0-9_-]{1,64}$"
 _ADDED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$"
 _REMOVED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}(-?\*)?$"
+_SERVER: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+_SINK: Final = r"^[a-z0-9][a-z0-9-]{0,31}$"
+_RECEIVER: Final = r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):[0-9]{1,5}$"
 _WORDS: Final = (r"^[\x21\x23-\x5b\x5d-\x7e]+$", r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")
 # The meaning of each pattern of the settings types; test_config_errors.py requires all of them.
 PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
@@ -38,6 +41,9 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         _REMOVED: "a header's name in lower case, or its beginning with '*', such as x-user-*",
         r"^[A-Za-z0-9._~+/-]{1,64}$": "the first characters of a token, such as ory_at_",
         _RULE_HEADER: "a header's name in lower case, such as x-env",
+        _SERVER: "letters, digits, '.', '_' and '-', such as authz-eu-1",
+        _SINK: "lower-case letters, digits and '-', 32 at most, such as siem",
+        _RECEIVER: "a host with a port, such as log.corp.example:6514",
     }
 )
 _SEPARATORS: Final = re.compile(r"[|,;\s]+")
@@ -74,6 +80,7 @@ _MEANT: Final[Mapping[str, Callable[[str], list[str]]]] = MappingProxyType(
         _LISTEN: partial(_address, 9191),
         _HOST_AND_PORT: partial(_address, 9192),
         _PREFIX: _prefix,
+        _RECEIVER: partial(_address, 6514),
         **dict.fromkeys((_HEADER, _RULE_HEADER, _ADDED, _REMOVED), _lower),
     }
 )

@@ -86,9 +86,19 @@ class Completeness:
                 stretch.ends_at, f"{log.origin} is open: nothing proves that this is its end"
             )
         elif closed is None:
-            findings.error(stretch.ends_at, f"{log.origin} is not closed: its end is missing")
+            findings.error(
+                stretch.ends_at, f"{log.origin} is not closed: its end is missing{self._perhaps()}"
+            )
         elif closed.is_crash:
             self._crashed(log, closed)
+
+    def _perhaps(self) -> str:
+        """Return the harmless reasons for an open log, unless one was excluded by a flag."""
+        if self._is_running:
+            return ""
+        return (
+            ", unless the server still runs (--running), or crashed and has not been started again"
+        )
 
     def _crashed(self, log: Log, closed: Closed) -> None:
         after = "" if closed.after is None else f" from index {closed.after} on"
