@@ -75,9 +75,8 @@ class Completeness:
         if stretch.rest.begin < stretch.rest.end and stretch.last and stretch.rest_at:
             if may_run and stretch.closed is None:
                 count = stretch.rest.end - stretch.rest.begin
-                findings.note(
-                    stretch.rest_at, f"no checkpoint covers {count} records of {log.origin} yet"
-                )
+                what = "1 record" if count == 1 else f"{count} records"
+                findings.note(stretch.rest_at, f"no checkpoint covers {what} of {log.origin} yet")
             else:
                 tell_uncovered(stretch, stretch.rest_at, findings)
         closed = stretch.closed
