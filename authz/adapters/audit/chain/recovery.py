@@ -29,6 +29,7 @@ from authz.core.tlog.note import NoteSigner, NoteVerifier
 
 MAX_TORN: Final = 64  # parts of lines that a closed log names
 ATTEMPTS: Final = 5  # to find a file that is moved away at the same time
+_NOT_CLOSED: Final = "%s: an earlier log there can't be closed, with audit.chain.key: %s"
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = logging.getLogger("authz.audit")
 
@@ -76,7 +77,7 @@ class Recovery:
                         ends = [self._end_alone(path, descriptor, tail) for tail in found]
                         return [end for end in ends if end is not None]
                 except TailError as error:
-                    _log.error("%s: an earlier log there can't be closed: %s", file, error)
+                    _log.error(_NOT_CLOSED, file, error)
                     return ()
         return ()
 
