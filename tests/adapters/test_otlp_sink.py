@@ -15,15 +15,15 @@ from authz.adapters.audit.sinks.otlp_sink import (
     MAX_REQUEST_BYTES,
     OtlpSink,
 )
-from authz.adapters.audit.sinks.otlp_verdict import (
+from authz.adapters.audit.sinks.sink import Sink
+from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.otlp_verdict import (
     OURS_CODES,
     OURS_STATUSES,
     RETRYABLE_CODES,
     RETRYABLE_STATUSES,
 )
-from authz.adapters.audit.sinks.receiver import ReceiverError
-from authz.adapters.audit.sinks.sink import Sink
-from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.receiver import ReceiverError
 from lab.ca import Authority
 from support.conformance.audit_sink import AuditSinkConformance, Destination
 from support.otlp_logs_receiver import (

@@ -6,14 +6,14 @@ again, so its lines may arrive twice.
 
 import time
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
-from authz.adapters.audit.sinks.otlp_grpc import GrpcExporter
-from authz.adapters.audit.sinks.otlp_http import HttpExporter
 from authz.adapters.audit.sinks.otlp_record import RequestWriter
-from authz.adapters.audit.sinks.otlp_verdict import Verdict
-from authz.adapters.audit.sinks.receiver import ReceiverError, Refused
-from authz.adapters.receiver_settings import OtlpProtocol, OtlpSettings
+from authz.adapters.audit.sinks.refused import Refused
+from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.otlp import open_exporter
+from authz.adapters.receivers.otlp_signals import LOGS
+from authz.adapters.receivers.receiver import ReceiverError
 
 # Collectors take 4 MiB by gRPC unless they are told otherwise; attributes add to a line's bytes.
 MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -22,22 +22,13 @@ MAX_REFUSED_IN_A_ROW: Final = 8  # lines, one by one, after which something else
 _END: Final = b"\n"
 
 
-class Exporter(Protocol):
-    """A way to a collector."""
-
-    def export(self, request: bytes) -> Verdict:
-        """Send a request; return the verdict. Raises ReceiverError: it may be sent again."""
-
-    def close(self) -> None:
-        """Close the connection; the next request opens one."""
-
-
 class OtlpSink:
     """A collector: a ``Sink``. One thread uses it, except for ``reopen``."""
 
     def __init__(self, settings: OtlpSettings, name: str) -> None:
         """Take the collector, and the sink's name; the first flush connects."""
-        self._exporter = _exporter_of(settings)
+        self._exporter = open_exporter(settings, LOGS)
+        self._timeout = settings.timeout
         self._writer = RequestWriter()
         self._refused = Refused(name)
         self._waiting: list[bytes] = []  # lines without their line feed
@@ -90,7 +81,7 @@ class OtlpSink:
         was refused.
         """
         try:
-            verdict = self._exporter.export(self._writer.write(lines))
+            verdict = self._exporter.export(self._writer.write(lines), self._timeout)
         except ReceiverError as error:
             self._not_before = time.monotonic() + error.retry_after_seconds
             raise
@@ -117,12 +108,6 @@ class OtlpSink:
         if self._refused_in_a_row > MAX_REFUSED_IN_A_ROW:
             del self._waiting[:1]
             raise ReceiverError(f"it refuses every record: {why}")
-
-
-def _exporter_of(settings: OtlpSettings) -> Exporter:
-    if settings.protocol is OtlpProtocol.GRPC:
-        return GrpcExporter(settings)
-    return HttpExporter(settings)
 
 
 def _fitting(lines: Sequence[bytes]) -> int:
