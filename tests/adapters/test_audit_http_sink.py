@@ -317,7 +317,7 @@ def test_a_connection_is_left_in_time(
 ) -> None:
     """After some minutes a fresh connection is made, so that changed addresses count."""
     assert CONNECTION_SECONDS <= 300
-    monkeypatch.setattr("authz.adapters.audit.sinks.http_receiver.CONNECTION_SECONDS", 0.0)
+    monkeypatch.setattr("authz.adapters.receivers.http_receiver.CONNECTION_SECONDS", 0.0)
     sink = sink_for(receiver)
     for number in range(3):
         sink.take(numbered(number, number + 1))
