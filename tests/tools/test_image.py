@@ -78,7 +78,7 @@ def environment(folder: Path, built: Built, dist: Path) -> dict[str, str]:
 
 
 def test_the_wheel_stands_alone(environment: dict[str, str]) -> None:
-    """Every module and both extras work with what the wheel asks for, and nothing else."""
+    """Every module and all extras work with what the wheel asks for, and nothing else."""
     said = run(["python", "-c", _EVERY_MODULE], Path(environment["HOME"]), environment)
 
     assert said.strip().startswith(environment["HOME"])
@@ -128,24 +128,26 @@ def test_the_image_has_the_released_wheel(built: Built, dist: Path) -> None:
 
 
 def test_the_image_has_the_extras(built: Built) -> None:
-    """The image can ask the Workload API and take conditions, and has neither pip nor tools."""
+    """The image has what each extra brings, and neither pip nor tools."""
     python = str(built.folder / "opt" / "authz" / "bin" / "python")
 
     run(
-        [python, "-c", "import spiffe, cel_expr_python, authz.cli"], built.folder, built.environment
+        [python, "-c", "import spiffe, cel_expr_python, authz.adapters.receivers.otlp, authz.cli"],
+        built.folder,
+        built.environment,
     )
     for name in ("pip", "setuptools", "hatchling"):
         run([python, "-c", f"import {name}"], built.folder, built.environment, status=1)
 
 
 def test_the_extras_are_left_out(built: Built, folder: Path) -> None:
-    """An empty build argument leaves both extras out of the image."""
+    """An empty build argument leaves all extras out of the image."""
     bare = _beside(built, folder / "bare")
 
     replay(bare, built.environment, only="$EXTRAS", EXTRAS="")
     python = str(bare / "opt" / "authz" / "bin" / "python")
     run([python, "-c", "import authz.cli"], bare, built.environment)
-    for module in ("cel_expr_python", "spiffe"):
+    for module in ("cel_expr_python", "spiffe", "opentelemetry"):
         run([python, "-c", f"import {module}"], bare, built.environment, status=1)
 
 
@@ -154,8 +156,8 @@ def test_an_unknown_extra_stops_the_build(built: Built, folder: Path) -> None:
     wrong = _beside(built, folder / "wrong")
 
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        replay(wrong, built.environment, only="$EXTRAS", EXTRAS="cell")
-    assert "EXTRAS is spiffe,cel or one of these or empty, and not: cell" in failed.value.stderr
+        replay(wrong, built.environment, only="$EXTRAS", EXTRAS="spiffe,cell")
+    assert "EXTRAS is empty or names of spiffe,cel,otel, and not: cell" in failed.value.stderr
 
 
 def _beside(built: Built, folder: Path) -> Path:
