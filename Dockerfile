@@ -32,7 +32,7 @@ ARG EXTRAS=spiffe,cel,otel
 RUN IFS=, && for extra in $EXTRAS; do \
       case "$extra" in \
         spiffe | cel | otel) ;; \
-        *) echo "EXTRAS is empty or names of spiffe,cel,otel, and not: $extra" >&2; exit 1 ;; \
+        *) echo "EXTRAS is spiffe,cel,otel or some of these or empty, and not: $EXTRAS" >&2; exit 1 ;; \
       esac; \
     done && unset IFS \
     && python -m venv --without-pip /opt/authz \
