@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from authz.adapters.audit.chain.book import time_text
 from authz.adapters.audit.chain.lock import WorkerLock
 from authz.adapters.audit.chain.tail import (
     ORPHAN_BYTES,
@@ -23,6 +22,7 @@ from authz.adapters.audit.chain.tail import (
     lines_backwards,
     rotated,
 )
+from authz.adapters.audit.chain.tree_log import time_text
 from authz.core.tlog.lines import checkpoint_line, leaf_end, sign_checkpoint
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner, NoteVerifier
