@@ -202,7 +202,8 @@ def test_a_stop_sends_what_is_left(receiver: Receiver) -> None:
 def test_a_silent_collector_delays_neither_start_nor_stop(protocol: str) -> None:
     """One that accepts and never answers holds its thread, and neither a check nor a stop."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        path = "/v1/traces" if protocol == "http" else ""
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}{path}"
         with exporting(url, protocol=protocol) as running:
             running.take(CHECK)
             with closing(silent.accept()[0]):
@@ -267,7 +268,10 @@ HERE = "endpoint: 'http://127.0.0.1:4317', insecure: true"
         ("{otlp: {endpoint: 'collector:4317'}}", "traces.otlp.endpoint"),
         (f"{{otlp: {{{HERE}}}, sampled: 1.5}}", "traces.sampled"),
         (f"{{otlp: {{{HERE}, headers: {{'x y': a}}}}}}", "'x y' is not a header"),
-        (f"{{otlp: {{{HERE}, headers: {{'x-y': \"a\\nb\"}}}}}}", "'x-y' is not a header"),
+        (
+            f"{{otlp: {{{HERE}, headers: {{'x-y': \"a\\nb\"}}}}}}",
+            "the value of x-y must be visible",
+        ),
         (f"{{otlp: {{{HERE}, headers: {{'x-bin': a}}}}}}", "'x-bin' is not a header"),
         (
             f"{{otlp: {{{HERE}, token_file: /t, headers: {{Authorization: a}}}}}}",
