@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from authz.adapters.receiver_settings import OtlpSettings, ReceiverTlsSettings
 from authz.adapters.tracing import TracesSettings, exporter
 from authz.adapters.tracing.exporter import MAX_BATCH, MAX_QUEUED, TRIES, TraceExporter
-from authz.adapters.tracing.sending import MAX_ANSWER_BYTES, open_sender
+from authz.adapters.tracing.sending import EXPORT, MAX_ANSWER_BYTES, open_sender
 from authz.adapters.tracing.traced import TracedCheck
 from authz.config import ConfigError, load_text
 from authz.wiring.files import BuildError
@@ -25,6 +25,7 @@ from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.mesh import CONFIG
 from support.jwks_server import ScriptedServer, answer, held
+from support.no_message import answering_nothing
 from support.otlp_receiver import Receiver
 from support.world import wait_until
 
@@ -196,6 +197,15 @@ def test_a_stop_sends_what_is_left(receiver: Receiver) -> None:
     with exporting(receiver.url) as running:
         running._queue.extend([CHECK] * (MAX_BATCH + 1))
     assert len(receiver.spans) == MAX_BATCH + 1
+
+
+def test_an_answer_without_a_message(caplog: pytest.LogCaptureFixture) -> None:
+    """An OK that brings no answer is a failure of the receiver's, which the log tells."""
+    with answering_nothing(EXPORT) as url, exporting(url) as running:
+        running.take(CHECK)
+        wait_until(lambda: running.status().is_failing)
+    assert "it answered without a message" in caplog.text
+    assert "internal error" not in caplog.text
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

@@ -115,7 +115,7 @@ class GrpcSender:
             if self._channel is None:
                 self._channel = _channel(self._settings)
             call = self._channel.unary_unary(EXPORT, bytes, bytes)
-            return _refused(call(data, timeout=seconds, metadata=metadata))
+            answer = call(data, timeout=seconds, metadata=metadata)
         except FetchError as error:
             raise SendError(str(error), may_repeat=True) from None
         except grpc.RpcError as error:
@@ -124,6 +124,9 @@ class GrpcSender:
             raise SendError(f"gRPC status {code.name}", may_repeat=code in _AGAIN_GRPC) from None
         except ValueError:  # closed meanwhile
             raise SendError("the connection was closed", may_repeat=False) from None
+        if answer is None:  # an OK alone, as of something that is no collector
+            raise SendError("it answered without a message: see endpoint", may_repeat=True)
+        return _refused(answer)
 
     def close(self) -> None:
         """Close the connection, which ends a call at once."""

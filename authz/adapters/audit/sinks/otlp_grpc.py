@@ -74,6 +74,9 @@ class GrpcExporter:
             # The next attempt connects at once: the channel's own back-off takes up to minutes.
             self.close()
             return _judged(error)
+        if answer is None:  # an OK alone, as of something that is no collector
+            self.close()
+            raise ReceiverError("it answered without a message: see endpoint")
         return verdict_of(answer)
 
     def close(self) -> None:
