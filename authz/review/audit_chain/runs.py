@@ -79,9 +79,8 @@ class Completeness:
         if stretch.rest.begin < stretch.rest.end and stretch.last and stretch.rest_at:
             if may_run and stretch.closed is None:
                 count = stretch.rest.end - stretch.rest.begin
-                findings.note(
-                    stretch.rest_at, f"no checkpoint covers {count} records of {log.origin} yet"
-                )
+                what = "1 record" if count == 1 else f"{count} records"
+                findings.note(stretch.rest_at, f"no checkpoint covers {what} of {log.origin} yet")
             else:
                 tell_uncovered(stretch, stretch.rest_at, findings)
         closed = stretch.closed
@@ -90,9 +89,19 @@ class Completeness:
                 stretch.ends_at, f"{log.origin} is open: nothing proves that this is its end"
             )
         elif closed is None:
-            findings.error(stretch.ends_at, f"{log.origin} is not closed: its end is missing")
+            findings.error(
+                stretch.ends_at, f"{log.origin} is not closed: its end is missing{self._perhaps()}"
+            )
         elif closed.is_crash:
             self._crashed(log, closed)
+
+    def _perhaps(self) -> str:
+        """Return the harmless reasons for an open log, unless one was excluded by a flag."""
+        if self._is_running:
+            return ""
+        return (
+            ", unless the server still runs (--running), or crashed and has not been started again"
+        )
 
     def _crashed(self, log: Log, closed: Closed) -> None:
         after = "" if closed.after is None else f" from index {closed.after} on"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from authz.core.tlog.note import NoteVerifier
 from authz.review.audit_chain.file_reading import FileReading, Reader
@@ -14,6 +15,11 @@ from authz.review.audit_chain.report import ChainReport
 from authz.review.audit_chain.runs import Completeness
 from authz.review.audit_chain.stretch import Stretch
 from authz.review.audit_chain.witness import Witnesses
+
+_NO_WITNESS: Final = (
+    "this is one of the files to verify, which is no witness of itself: give checkpoints that were"
+    " kept elsewhere"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,8 @@ def verify_logs(
     findings = Findings()
     witnesses = Witnesses(findings)
     for path in expected.witnesses:
+        if path in paths:
+            findings.error(Place(str(path), 0), _NO_WITNESS)
         witnesses.read(path, verifier)
     torn = TornParts(findings)
     reader = Reader(verifier, findings, witnesses.seen, torn, expected.sink, expected.is_strict)
@@ -69,6 +77,7 @@ def verify_logs(
         records=sum(reading.records for reading in readings),
         checkpoints=sum(reading.checkpoints for reading in readings),
         witnessed=witnesses.count if expected.witnesses else None,
+        is_partial=expected.is_partial,
     )
 
 
@@ -77,7 +86,7 @@ def _read(path: Path, reading: FileReading, news: News, *, is_running: bool) -> 
         for number, line in numbered_lines(path, news):
             reading.feed(number, line)
     except UnreadableError as error:
-        reading.reader.findings.error(Place(str(path), error.line), f"can't be read on: {error}")
+        reading.reader.findings.error(Place(str(path), error.line), str(error))
     return reading.finish(is_running=is_running)
 
 
