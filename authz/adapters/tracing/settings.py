@@ -1,15 +1,26 @@
 """The ``traces`` section of the config."""
 
 from importlib.util import find_spec
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receiver_settings import LOGS_PATH, TRACES_PATH, OtlpSettings
 from authz.core.extras import missing_extra
 from authz.core.settings import MisfitError, Settings
 
 _MODULE: Final = "opentelemetry.proto"
+
+
+def _is_share(number: float) -> float:
+    if not 0.0 <= number <= 1.0:  # not finite ones neither
+        raise ValueError("must be a share, from 0 to 1: 0.01 is one in a hundred")
+    return number
+
+
+Share = Annotated[
+    float, AfterValidator(_is_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})
+]
 
 
 class TracesSettings(Settings):
@@ -22,7 +33,7 @@ class TracesSettings(Settings):
 
     otlp: OtlpSettings
     """The collector."""
-    sampled: float = Field(default=0.01, ge=0.0, le=1.0)
+    sampled: Share = 0.01
     """The share of the remembered decisions that become spans too, from 0 to 1."""
     service_name: str = Field(default="agent-authz", min_length=1, max_length=255)
     """The service.name of the spans."""
@@ -31,6 +42,7 @@ class TracesSettings(Settings):
     def _can_be_sent(self) -> Self:
         if not _is_installed():
             raise MisfitError(missing_extra("otel", "traces need"), "otlp")
+        self.otlp.require_signal(TRACES_PATH, LOGS_PATH)
         return self
 
 

@@ -9,6 +9,7 @@ from authz.core.tlog.note import NoteVerifier
 from authz.review.audit_chain.file_reading import FileReading, Reader
 from authz.review.audit_chain.files import News, UnreadableError, numbered_lines
 from authz.review.audit_chain.findings import Findings, Place
+from authz.review.audit_chain.fragments import TornParts
 from authz.review.audit_chain.logs import Log, join_logs
 from authz.review.audit_chain.report import ChainReport
 from authz.review.audit_chain.runs import Completeness
@@ -59,11 +60,13 @@ def verify_logs(
         if path in paths:
             findings.error(Place(str(path), 0), _NO_WITNESS)
         witnesses.read(path, verifier)
-    reader = Reader(verifier, findings, witnesses.seen, expected.sink, expected.is_strict)
+    torn = TornParts(findings)
+    reader = Reader(verifier, findings, witnesses.seen, torn, expected.sink, expected.is_strict)
     readings = [FileReading(reader, str(path)) for path in paths]
     stretches: list[Stretch] = []
     for path, reading in zip(paths, readings, strict=True):
         stretches += _read(path, reading, news, is_running=expected.is_running)
+    torn.finish()
     logs = join_logs(stretches, findings, is_running=expected.is_running)
     _judge(logs, findings, expected)
     witnesses.finish(logs)

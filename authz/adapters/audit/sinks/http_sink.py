@@ -18,8 +18,9 @@ from itertools import islice
 from typing import Final
 
 from authz.adapters.audit.settings import HttpSinkSettings
-from authz.adapters.audit.sinks.http_receiver import Answer, HttpReceiver
-from authz.adapters.audit.sinks.receiver import ReceiverError, Refused
+from authz.adapters.audit.sinks.refused import Refused
+from authz.adapters.receivers.http_receiver import Answer, HttpReceiver, PostTarget
+from authz.adapters.receivers.receiver import ReceiverError
 
 MAX_BATCH_BYTES: Final = 1_000_000  # proxies commonly refuse more than 1 MiB
 MAX_BATCH_LINES: Final = 10_000
@@ -44,7 +45,11 @@ class HttpSink:
 
     def __init__(self, settings: HttpSinkSettings, name: str) -> None:
         """Take the receiver, and the sink's name for the log; the first flush connects."""
-        self._receiver = HttpReceiver(settings)
+        headers = {"content-type": "application/x-ndjson", **settings.headers}
+        self._receiver = HttpReceiver(
+            PostTarget(settings.url, headers, settings.token_file, settings.tls)
+        )
+        self._timeout = settings.timeout
         self._refused = Refused(name)
         self._lines: deque[bytes] = deque()
         self._in_doubt = 0  # of the first lines, that the receiver refused one by one
@@ -85,7 +90,7 @@ class HttpSink:
             self._wait_over()
             batch = self._next_batch()
             try:
-                answer = self._receiver.post(b"".join(batch))
+                answer = self._receiver.post(b"".join(batch), self._timeout)
             except ReceiverError:
                 # A receiver may cut off what it finds too large.
                 self._batch_lines = max(1, len(batch) // 2)
