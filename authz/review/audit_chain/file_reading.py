@@ -35,6 +35,9 @@ _LOG: Final = b',"log":"'
 _NO_RECORD: Final = (
     "no record of a log: the line does not end with a log and an index, so no checkpoint covers it"
 )
+_WRAPPED: Final = (
+    "not as the server wrote it, from { to }: take off what a collector added before or behind it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,9 @@ class FileReading:
         self._leaf(line[:-1], end[1], int(end[2]), Place(self.file, number))
 
     def _leaf(self, line: bytes, origin: bytes, index: int, place: Place) -> None:
+        if not line.startswith(b"{"):  # no hash of it was signed
+            self._error(place, _WRAPPED)
+            return
         log = self._logs.get(origin)
         if log is None or log.stretch.end != index:
             log = self._begun(origin, index, log, place)
@@ -167,10 +173,10 @@ class FileReading:
             self._fragments.add(line, place, str(error))
 
     def _other(self, line: bytes, place: Place) -> None:
-        if line:
-            self._fragments.add(line, place, _NO_RECORD)
+        if not line.startswith(b"{"):  # half of a line begins with it too
+            self._error(place, _WRAPPED if line else "an empty line")
         else:
-            self._error(place, "an empty line")
+            self._fragments.add(line, place, _WRAPPED if line.endswith(b"\r") else _NO_RECORD)
 
     def _checkpoint(self, line: bytes, signed: SignedTree, place: Place) -> None:
         if self._fragments:

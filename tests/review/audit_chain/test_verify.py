@@ -100,6 +100,19 @@ def test_a_crash_is_told(tmp_path: Path) -> None:
     assert not verified(tmp_path, crashed.lines + second.lines, is_strict=True).is_proven
 
 
+@pytest.mark.parametrize(
+    ("before", "behind"), [("\N{BYTE ORDER MARK}", ""), ("Nov 29 host authz: ", ""), ("", "\r")]
+)
+def test_lines_that_a_collector_wrapped(tmp_path: Path, before: str, behind: str) -> None:
+    """What stands around each line is told once, and not as changes of the log."""
+    lines = [before.encode() + line[:-1] + behind.encode() + b"\n" for line in full_log(3).lines]
+    report = verified(tmp_path, [line for line in lines if b'"checkpoint"' not in line])
+
+    assert not report.is_proven
+    (finding,) = report.findings
+    assert "take off what a collector added" in finding.message
+
+
 @pytest.mark.parametrize("lost", [0, 4])
 def test_two_files_of_a_crash(tmp_path: Path, lost: int) -> None:
     """Each file of a crashed log is closed as far as it went; the next log names one end."""
