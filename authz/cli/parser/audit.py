@@ -96,7 +96,7 @@ def _add_show(verbs: "Verbs") -> None:
     )
     end_help(
         show,
-        "authz audit show 1f0c6f6cf2a94f3c8f4e7d1a2b3c audit.jsonl audit.jsonl.1.gz",
+        "authz audit show 1f0c6f6cf2a94f3c8f4e7d1a2b3c4d5e audit.jsonl audit.jsonl.1.gz",
         "authz audit show --agent '*/travel' --decision deny audit.jsonl",
         status="0 it was printed, 1 no record fits, or a log can't be read, 2 usage",
         note=PATTERNS,
