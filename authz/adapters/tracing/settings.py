@@ -1,15 +1,12 @@
 """The ``traces`` section of the config."""
 
-from importlib.util import find_spec
-from typing import Final, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
-from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receiver_settings import OtlpSettings, is_otlp_installed
 from authz.core.extras import missing_extra
 from authz.core.settings import MisfitError, Settings
-
-_MODULE: Final = "opentelemetry.proto"
 
 
 class TracesSettings(Settings):
@@ -29,13 +26,6 @@ class TracesSettings(Settings):
 
     @model_validator(mode="after")
     def _can_be_sent(self) -> Self:
-        if not _is_installed():
+        if not is_otlp_installed():
             raise MisfitError(missing_extra("otel", "traces need"), "otlp")
         return self
-
-
-def _is_installed() -> bool:
-    try:
-        return find_spec(_MODULE) is not None
-    except ModuleNotFoundError:  # not even the package above it
-        return False

@@ -26,6 +26,7 @@ from authz.adapters.audit.chain.tree_log import time_text
 from authz.core.tlog.lines import checkpoint_line, leaf_end, sign_checkpoint
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner, NoteVerifier
+from authz.core.tlog.own_lines import CLOSED
 
 MAX_TORN: Final = 64  # parts of lines that a closed log names
 ATTEMPTS: Final = 5  # to find a file that is moved away at the same time
@@ -112,7 +113,7 @@ class Recovery:
         end = leaf_end(tail.origin, tail.signed.tree.end - 1) if tail.signed else b""
         for line, _, _ in lines_backwards(descriptor, ORPHAN_BYTES):
             if line.endswith(end):
-                return line.startswith(b'{"audit":"closed"')
+                return line.startswith(CLOSED)
         return False
 
     def _close(self, descriptor: int, tail: LogTail, tree: CompactRange) -> None:

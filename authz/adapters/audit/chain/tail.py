@@ -18,6 +18,7 @@ from authz.core.tlog.lines import (
 )
 from authz.core.tlog.merkle import CompactRange, TreeError, leaf_hash
 from authz.core.tlog.note import NoteVerifier
+from authz.core.tlog.own_lines import CHECKPOINT, CLOSED, GAP
 
 BLOCK_BYTES: Final = 1 << 18
 # Behind this much of others' lines nobody looks further: a start must not take minutes.
@@ -27,9 +28,6 @@ ORPHAN_BYTES: Final = 4 << 20
 MAX_ROTATED: Final = 10  # files that are looked into, if newer ones have nothing of the worker
 PACKED: Final = frozenset({".gz", ".xz", ".zst", ".bz2"})
 _LOG: Final = b',"log":"'
-_CHECKPOINT: Final = b'{"audit":"checkpoint"'
-_GAP: Final = b'{"audit":"gap"'
-_CLOSED: Final = b'{"audit":"closed"'
 
 
 class TailError(Exception):
@@ -59,7 +57,7 @@ class LogTail:
         tree = CompactRange() if self.signed is None else self.signed.tree.copy()
         for line in reversed(self.lines):
             try:
-                if line.startswith(_GAP):
+                if line.startswith(GAP):
                     tree.extend(read_gap(line, verifier).missing)
                     continue
             except (LineError, TreeError) as error:
@@ -72,7 +70,7 @@ class LogTail:
 
     def ends_closed(self) -> bool:
         """Tell whether the last line says that the log is closed."""
-        return bool(self.lines) and self.lines[0].startswith(_CLOSED)
+        return bool(self.lines) and self.lines[0].startswith(CLOSED)
 
 
 def _index_of(line: bytes) -> int:
@@ -107,7 +105,7 @@ class TailReader:
         end = LEAF_END.fullmatch(line, at) if at >= 0 else None
         if end is not None:  # so it is whole, even if only its line feed is missing
             self._of_log(line, end[1])
-        elif is_whole and line.startswith((_CHECKPOINT, _GAP)) and line.endswith(b"}"):
+        elif is_whole and line.startswith((CHECKPOINT, GAP)) and line.endswith(b"}"):
             self._signed(line)  # without its end it is a part, which another worker has ended
         else:
             for one in self.found.values():
@@ -142,7 +140,7 @@ class TailReader:
         if self._mark not in line:
             return
         try:
-            if line.startswith(_GAP):
+            if line.startswith(GAP):
                 gap: SignedGap = read_gap(line, self._verifier)
                 self._of_log(line, gap.origin.encode())
                 return
