@@ -21,6 +21,9 @@ from authz.core.urls import check_url, is_plaintext
 MAX_HEADERS: Final = 32
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 section 5.6.2
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")  # visible ASCII, spaces within
+_GRPC_NAME: Final = re.compile(r"[a-z0-9_.-]+")  # gRPC over HTTP/2, Custom-Metadata
+LOGS_PATH: Final = "/v1/logs"
+TRACES_PATH: Final = "/v1/traces"
 # What frames a message, or says where it goes, is the client's to write.
 _OWN_HEADERS: Final = frozenset(
     [
@@ -39,14 +42,37 @@ _OTLP_MODULE: Final = "opentelemetry.proto"
 _Section = TypeVar("_Section", bound=Settings)
 
 
-def require_private(section: _Section, url: str, *, insecure: bool, key: str = "url") -> _Section:
+def require_private(
+    section: _Section, url: str, tls: "ReceiverTlsSettings", *, insecure: bool, key: str = "url"
+) -> _Section:
     """Return the section if nobody on the network path can read it. Raises MisfitError."""
-    if is_plaintext(url) and not insecure:
+    if not is_plaintext(url):
+        return section
+    if not insecure:
         raise MisfitError(
             "over plain http anyone on the network path can read and change the data: use https, "
             "or set insecure: true",
             key,
         )
+    return require_no_tls(section, tls)
+
+
+def require_no_tls(section: _Section, tls: "ReceiverTlsSettings") -> _Section:
+    """Return a section whose receiver is asked without TLS. Raises MisfitError if it has tls.
+
+    Who sets both may believe that ``insecure`` only leaves out a check.
+    """
+    if tls != ReceiverTlsSettings():
+        raise MisfitError("insecure connections have no TLS: leave tls or insecure out", "tls")
+    return section
+
+
+def require_one_credential(
+    section: _Section, headers: dict[str, str], token_file: str | None
+) -> _Section:
+    """Return the section if it has one credential at most. Raises MisfitError."""
+    if token_file is not None and "authorization" in map(str.lower, headers):
+        raise MisfitError("token_file sets authorization already: leave one of them out", "headers")
     return section
 
 
@@ -107,11 +133,14 @@ class OtlpSettings(Settings):
 
     @model_validator(mode="after")
     def _nobody_on_the_way(self) -> Self:
-        return require_private(self, self.endpoint, insecure=self.insecure, key="endpoint")
+        return require_private(
+            self, self.endpoint, self.tls, insecure=self.insecure, key="endpoint"
+        )
 
     @model_validator(mode="after")
     def _grpc_has_no_path(self) -> Self:
-        if self.protocol is OtlpProtocol.GRPC and urlsplit(self.endpoint).path not in {"", "/"}:
+        parts = urlsplit(self.endpoint)
+        if self.protocol is OtlpProtocol.GRPC and (parts.path not in {"", "/"} or parts.query):
             raise MisfitError(
                 "with protocol grpc the URL has no path: leave it out, or set protocol: http",
                 "endpoint",
@@ -121,6 +150,15 @@ class OtlpSettings(Settings):
     @model_validator(mode="after")
     def _headers_can_be_sent(self) -> Self:
         for name in map(str.lower, self.headers):
+            if name == "content-type":
+                raise MisfitError(
+                    f"{name} is written by the server itself: leave it out", "headers"
+                )
+            if self.protocol is OtlpProtocol.GRPC and not _GRPC_NAME.fullmatch(name):
+                raise MisfitError(
+                    f"{name!r} is not a name for gRPC: it takes letters, digits and _ . - alone",
+                    "headers",
+                )
             # gRPC has names of its own, and values of bytes under names that end in -bin.
             if name.startswith("grpc-") or name.endswith("-bin"):
                 raise MisfitError(
@@ -128,11 +166,21 @@ class OtlpSettings(Settings):
                     "with grpc- or end with -bin",
                     "headers",
                 )
-            if name == "authorization" and self.token_file is not None:
-                raise MisfitError(
-                    "token_file sets authorization already: leave one of them out", "headers"
-                )
-        return self
+        return require_one_credential(self, self.headers, self.token_file)
+
+    def require_signal(self, path: str, other: str) -> None:
+        """Require that the URL may take this signal by HTTP, and not the other. Raises MisfitError.
+
+        ``path`` and ``other`` are their paths by convention (OTLP/HTTP, section on requests).
+        """
+        url = urlsplit(self.endpoint)
+        if self.protocol is not OtlpProtocol.HTTP:
+            return
+        if not url.path:
+            message = f"with protocol http this is the whole URL: end it with {path}"
+            raise MisfitError(message, "otlp", "endpoint")
+        if url.path.endswith(other):
+            raise MisfitError(f"{other} takes another signal: use {path}", "otlp", "endpoint")
 
 
 def is_otlp_installed() -> bool:

@@ -18,6 +18,7 @@ _HEADER: Final = r"^[a-z0-9-]{1,64}$"
 _RULE_HEADER: Final = r"^[a-z0-9_-]{1,64}$"
 _ADDED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$"
 _REMOVED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}(-?\*)?$"
+_RECEIVER: Final = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]{0,253}):[0-9]{1,5}$"
 _WORDS: Final = (r"^[\x21\x23-\x5b\x5d-\x7e]+$", r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")
 # The meaning of each pattern of the settings types; test_config_errors.py requires all of them.
 PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
@@ -29,6 +30,9 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         _METHOD: 'a method in capitals, such as GET, or "*" for any',
         _LISTEN: 'an address, such as "unix:/run/authz/authz.sock" or "127.0.0.1:9191"',
         _HOST_AND_PORT: 'an address with a port, such as "127.0.0.1:9192"',
+        _RECEIVER: 'host:port, such as "siem.corp.example:6514" or "[2001:db8::1]:6514"',
+        r"^[a-z0-9][a-z0-9-]{0,31}$": "lower-case letters, digits and '-', 32 at most: siem",
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$": "letters, digits, '.', '_' and '-': authz-0",
         _SOCKET: "an address such as unix:/run/spire/agent.sock",
         _PREFIX: "lower-case letters, digits and '-', '-' at the end: x-agent-",
         _HEADER: "a header's name in lower case, such as authorization",
@@ -74,6 +78,7 @@ _MEANT: Final[Mapping[str, Callable[[str], list[str]]]] = MappingProxyType(
         _LISTEN: partial(_address, 9191),
         _HOST_AND_PORT: partial(_address, 9192),
         _PREFIX: _prefix,
+        _RECEIVER: partial(_address, 6514),
         **dict.fromkeys((_HEADER, _RULE_HEADER, _ADDED, _REMOVED), _lower),
     }
 )

@@ -226,7 +226,9 @@ _WORDS: Final[Mapping[str, Callable[[_Mistake], str]]] = MappingProxyType(
         "string_type": _bad_text,
         "bool_type": _boolean,
         "int_type": _number,
-        "float_type": _number,
+        "float_type": lambda it: (
+            f"{_but(it.value, 'a number such as 0.5')}: without quotes and unit"
+        ),
         "literal_error": _one_of,
         "greater_than_equal": lambda it: f"must be at least {_amount(it.context['ge'])}",
         "less_than_equal": lambda it: f"must be at most {_amount(it.context['le'])}",

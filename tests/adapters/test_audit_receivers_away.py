@@ -18,6 +18,7 @@ from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.batch import Batch
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.settings import SinkSettings
+from authz.adapters.audit.sinks.network_sinks import network_sink_of
 from authz.adapters.audit.sinks.sink import sink_of
 from authz.adapters.audit.sinks.status import SinkStatus
 from authz.adapters.audit.sinks.writer import SinkWriter, WriterLimits
@@ -368,3 +369,28 @@ def test_a_server_that_is_killed_while_it_is_away(tmp_path: Path, receiver: Reco
         jwks.close()
 
     assert {json.loads(line)["decision_id"] for line in receiver.lines()} == allowed
+
+
+def test_what_a_hanging_receiver_loses_is_told(
+    receiver: RecordReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stop that does not wait for a receiver says how many records it has not taken."""
+    answering = threading.Event()
+
+    def late(_: Received) -> Reply:
+        answering.wait(PATIENCE_SECONDS)
+        return Reply()
+
+    receiver.decide = late
+    place = SinkSettings.model_validate(http(receiver, "siem"))
+    writer = SinkWriter(place, network_sink_of(place), WriterLimits(queue=100))
+    writer.start()
+    writer.put(Batch(tuple(numbered(0, 70))))
+    wait_until(lambda: bool(receiver.requests))
+    writer.stop()
+    writer.join(0.01)
+    told = caplog.messages.copy()
+    answering.set()
+    writer.join(PATIENCE_SECONDS)
+
+    assert told == ["70 audit records could not be written to siem"]

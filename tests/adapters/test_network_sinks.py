@@ -22,7 +22,10 @@ OTLP = {"endpoint": "https://collector.corp.example:4317"}
     [
         ({"http": {"url": "https://siem.corp.example/records"}}, HttpSink),
         ({"otlp": OTLP}, OtlpSink),
-        ({"otlp": {**OTLP, "protocol": "http"}}, OtlpSink),
+        (
+            {"otlp": {**OTLP, "endpoint": f"{OTLP['endpoint']}/v1/logs", "protocol": "http"}},
+            OtlpSink,
+        ),
         ({"syslog": {"address": "log.corp.example:6514"}}, SyslogSink),
     ],
 )

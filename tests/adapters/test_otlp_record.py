@@ -18,6 +18,7 @@ from opentelemetry.semconv.schemas import Schemas
 
 from authz import __version__
 from authz.adapters.audit.sinks.otlp_record import SCHEMA_URL, RequestWriter
+from authz.adapters.audit.sinks.syslog_message import Originator
 from support.otlp_logs_receiver import records_in
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -254,3 +255,18 @@ def test_the_time_of_lost_records() -> None:
 def test_span_id() -> None:
     """A record with a span has it."""
     assert written(b'{"time":"","span_id":"b7ad6b7169203331"}').span_id.hex() == "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"decision":"allow","agent":"\xff\xfe","time":"\xff"}',
+        b'{"decision":"allow","claims":' + b"[" * 100_000 + b"]" * 100_000 + b',"time":"x"}',
+        b'{"time":' + b"[" * 100_000,
+    ],
+)
+def test_a_line_that_a_disk_has_changed(line: bytes) -> None:
+    """A damaged line of a spool is sent as it is, and holds up no other; by syslog too."""
+    (record,) = records_in(ExportLogsServiceRequest.FromString(RequestWriter().write([line])))
+    assert line in (record.body.bytes_value, record.body.string_value.encode())
+    assert Originator(13, "a", 1).frame(line, 1).endswith(line)

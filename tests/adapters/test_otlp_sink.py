@@ -11,12 +11,14 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from authz.adapters.audit.sinks.otlp_sink import (
-    MAX_REFUSED_IN_A_ROW,
+    ATTEMPTS,
+    MAX_IN_DOUBT,
     MAX_REQUEST_BYTES,
     OtlpSink,
 )
 from authz.adapters.audit.sinks.sink import Sink
 from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.otlp_signals import LOGS
 from authz.adapters.receivers.otlp_verdict import (
     OURS_CODES,
     OURS_STATUSES,
@@ -26,6 +28,7 @@ from authz.adapters.receivers.otlp_verdict import (
 from authz.adapters.receivers.receiver import ReceiverError
 from lab.ca import Authority
 from support.conformance.audit_sink import AuditSinkConformance, Destination
+from support.no_message import answering_nothing
 from support.otlp_logs_receiver import (
     Answer,
     GrpcReceiver,
@@ -195,6 +198,16 @@ def test_grpc_codes_that_refuse_records(code: str, caplog: pytest.LogCaptureFixt
     assert "poison" not in caplog.text
 
 
+def test_grpc_answer_without_a_message() -> None:
+    """An OK that brings no answer does not say that a collector took the records."""
+    with answering_nothing(LOGS.method) as url:
+        sink = OtlpSink(OtlpSettings(endpoint=url, insecure=True), "siem")
+        with pytest.raises(ReceiverError, match="without a message"):
+            sent(sink, LINE)
+        assert (sink.waiting, sink.rejected) == (1, 0)
+        sink.close()
+
+
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
 def test_grpc_retry_info(code: grpc.StatusCode) -> None:
     """RetryInfo makes RESOURCE_EXHAUSTED retryable, and the collector is left alone so long."""
@@ -327,22 +340,52 @@ def test_http_retry_after() -> None:
         assert (told.value.retry_after_seconds, len(receiver.requests)) == (100.0, 1)
 
 
-def test_a_collector_that_refuses_everything() -> None:
-    """It costs a few lines and then one at each attempt; the others wait for an operator."""
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_collector_that_refuses_everything(status: int) -> None:
+    """It costs no record while it may be the collector's fault; all arrive when it works again."""
     with http_receiver() as receiver:
-        receiver.decide = always(Reply(400))
+        receiver.decide = always(Reply(status))
         sink = http_sink(receiver)
-        with pytest.raises(ReceiverError, match="refuses every record"):
+        with pytest.raises(ReceiverError, match=f"refuses every record: status {status}"):
             sent(sink, *[LINE] * 100)
-        with pytest.raises(ReceiverError, match="refuses every record"):
-            sink.flush()
-        lost = MAX_REFUSED_IN_A_ROW + 2
-        assert (sink.rejected, sink.waiting) == (lost, 100 - lost)
+        for _ in range(ATTEMPTS - 2):
+            with pytest.raises(ReceiverError, match="refuses every record"):
+                sink.flush()
+        assert (sink.rejected, sink.waiting) == (0, 100)
         receiver.decide = always(Reply(200))
         sink.flush()
         sink.close()
 
-        assert len(http_records(receiver.taken)) == 100 - lost
+        assert len(http_records(receiver.taken)) == 100
+
+
+def test_lines_that_are_refused_for_minutes() -> None:
+    """The first lines are given up after some attempts, so that a bad one does not block others."""
+    with http_receiver() as receiver:
+        receiver.decide = always(Reply(400))
+        sink = http_sink(receiver)
+        with pytest.raises(ReceiverError):
+            sent(sink, *[LINE] * 100)
+        for _ in range(ATTEMPTS - 1):
+            with pytest.raises(ReceiverError):
+                sink.flush()
+        sink.close()
+
+        assert (sink.rejected, sink.waiting) == (MAX_IN_DOUBT, 100 - MAX_IN_DOUBT)
+
+
+def test_an_answer_about_another_line_ends_the_doubt() -> None:
+    """A collector that goes away between refusals has refused none for good."""
+    with http_receiver() as receiver:
+        receiver.decide = lambda _: Reply(400 if len(receiver.requests) < 3 else 503)
+        sink = http_sink(receiver)
+        with pytest.raises(ReceiverError, match="status 503"):
+            sent(sink, LINE, LINE)
+        receiver.decide = always(Reply(200))
+        sink.flush()
+        sink.close()
+
+        assert (sink.rejected, len(http_records(receiver.taken))) == (0, 2)
 
 
 def test_requests_have_a_bound() -> None:

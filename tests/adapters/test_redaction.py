@@ -1,7 +1,10 @@
 """Redaction of audit records: no redacted text is in a record, and equal texts are told."""
 
 import json
+import unicodedata
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -171,3 +174,51 @@ def test_settings_that_contradict_each_other(redact: dict[str, Any], words: str)
         load_text(config.encode(), "test.yaml")
     assert words in str(raised.value)
     assert AuditSettings().redact.fields == ()
+
+
+WIDE = {code: code + 0xFEE0 for code in range(ord("a"), ord("z") + 1)}
+
+
+def percents(text: str) -> str:
+    """Percent-encode each byte, which RFC 3986 section 2.3 lets be decoded anywhere."""
+    return "".join(f"%{byte:02x}" for byte in text.encode())
+
+
+@pytest.mark.parametrize(
+    "name", [WHOM, "straße@corp.example", "bob smith", "bob", 'b"\\c@x.example']
+)
+@pytest.mark.parametrize(
+    "spell",
+    [
+        pytest.param(percents, id="percents"),
+        pytest.param(lambda text: f"%{ord(text[0]):02X}{text[1:]}", id="one"),
+        pytest.param(lambda text: quote(percents(text)), id="twice"),
+        pytest.param(lambda text: quote(quote(quote(text, safe=""))), id="thrice"),
+        pytest.param(lambda text: quote(text, safe="").replace("%20", "+"), id="form"),
+        pytest.param(lambda text: "".join(f"\\u{ord(one):04X}" for one in text), id="escapes"),
+        pytest.param(lambda text: json.dumps(text)[1:-1], id="json"),
+        pytest.param(lambda text: "".join(f"&#{ord(one)};" for one in text), id="html"),
+        pytest.param(lambda text: text.replace("@", "&commat;"), id="entity"),
+        pytest.param(lambda text: unicodedata.normalize("NFD", text), id="decomposed"),
+        pytest.param(lambda text: text.translate(WIDE), id="wide"),
+        pytest.param(lambda text: percents(text.upper()), id="upper"),
+        pytest.param(lambda text: "%ff" + percents(text), id="invalid"),
+    ],
+)
+def test_other_spellings_are_found(name: str, spell: Callable[[str], str]) -> None:
+    """A path that its upstream reads as the name is redacted, however the agent writes it."""
+    told = sweep(f"/users/{spell(name)}/x", [(name, "-")])
+    assert told in ("-", "/users/-/x")
+
+
+def test_a_text_of_endless_layers_is_taken_for_a_secret() -> None:
+    """What decodes again and again is not searched to its end, and not recorded."""
+    assert sweep("/%" + "25" * 3000 + "41", [(WHOM, "-")]) == "-"
+    assert sweep("/%25%41", [(WHOM, "-")]) == "/%25%41"
+
+
+def test_a_host_in_a_path() -> None:
+    """A redacted host is redacted in a path that names it too, as the absolute form does."""
+    redaction = Redaction(RedactionSettings(drop=(DroppedField.HOST,)))
+    told = redaction.operation(AuditOperation("GET", HOST, f"https://{HOST}/a", ""), PARTIES)
+    assert (told.host, told.path) == ("", "https://[dropped]/a")

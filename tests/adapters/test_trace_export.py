@@ -27,6 +27,7 @@ from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.mesh import CONFIG
 from support.jwks_server import ScriptedServer, answer, held
+from support.no_message import answering_nothing
 from support.otlp_receiver import Receiver
 from support.world import wait_until
 
@@ -215,11 +216,21 @@ def test_a_stop_sends_what_is_left(receiver: Receiver) -> None:
     assert len(receiver.spans) == MAX_BATCH + 1
 
 
+def test_an_answer_without_a_message(caplog: pytest.LogCaptureFixture) -> None:
+    """An OK that brings no answer is a failure of the receiver's, which the log tells."""
+    with answering_nothing(TRACES.method) as url, exporting(url) as running:
+        running.take(CHECK)
+        wait_until(lambda: running.status().is_failing)
+    assert "it answered without a message" in caplog.text
+    assert "internal error" not in caplog.text
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_a_silent_collector_delays_neither_start_nor_stop(protocol: str) -> None:
     """One that accepts and never answers holds its thread, and neither a check nor a stop."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        path = "/v1/traces" if protocol == "http" else ""
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}{path}"
         with exporting(url, protocol=protocol) as running:
             running.take(CHECK)
             with closing(silent.accept()[0]):

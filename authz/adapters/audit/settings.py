@@ -8,10 +8,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.receiver_settings import (
+    LOGS_PATH,
+    TRACES_PATH,
     Headers,
     OtlpSettings,
     ReceiverTlsSettings,
     is_otlp_installed,
+    require_no_tls,
+    require_one_credential,
     require_private,
 )
 from authz.core.choice import Choice
@@ -29,7 +33,13 @@ from authz.core.urls import check_url
 STANDARD_OUTPUT: Final = "-"
 SINK_KINDS: Final = ("path", "http", "otlp", "syslog")
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,31}$"
-_ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):[0-9]{1,5}$"
+_ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]{0,253}):[0-9]{1,5}$"
+
+
+def _can_be_reached(address: str) -> str:
+    if not int(address.rpartition(":")[2]):
+        raise ValueError("there is no port 0: 6514 is the port of syslog over TLS")
+    return address
 
 
 class WhenFull(Choice):
@@ -68,7 +78,11 @@ class HttpSinkSettings(Settings):
 
     @model_validator(mode="after")
     def _nobody_on_the_way(self) -> Self:
-        return require_private(self, self.url, insecure=self.insecure)
+        return require_private(self, self.url, self.tls, insecure=self.insecure)
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        return require_one_credential(self, self.headers, self.token_file)
 
 
 class SyslogSinkSettings(Settings):
@@ -79,7 +93,7 @@ class SyslogSinkSettings(Settings):
     had not read are lost. Use otlp or http where none may be.
     """
 
-    address: Annotated[str, Field(pattern=_ADDRESS), PortExists]
+    address: Annotated[str, Field(pattern=_ADDRESS), PortExists, AfterValidator(_can_be_reached)]
     """host:port of the receiver; 6514 is the port of syslog over TLS. Its certificate must be for
     this host.
     """
@@ -91,6 +105,10 @@ class SyslogSinkSettings(Settings):
     """Use plain TCP (RFC 6587): anyone on the network path can then read and change records."""
     timeout: Duration = Field(default=10.0, ge=0.1, le=300.0)
     """The longest time that connecting and writing may take."""
+
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        return require_no_tls(self, self.tls) if self.insecure else self
 
 
 class SinkSettings(Settings):
@@ -140,6 +158,8 @@ class SinkSettings(Settings):
             raise MisfitError(f"a sink has one kind: leave {given[0]} or this out", given[1])
         if self.otlp is not None and not is_otlp_installed():
             raise MisfitError(missing_extra("otel", "an audit sink by OTLP needs"), "otlp")
+        if self.otlp is not None:
+            self.otlp.require_signal(LOGS_PATH, TRACES_PATH)
         if self.spool is not None and self.path is not None:
             raise MisfitError("a file needs no spool: it is on disk already", "spool")
         return self
@@ -164,7 +184,9 @@ class WitnessSettings(Settings):
         given = [name for name in ("file", "url", "stdout") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError("a witness is one of file, url and stdout: true")
-        return self if self.url is None else require_private(self, self.url, insecure=self.insecure)
+        if self.url is None:
+            return self
+        return require_private(self, self.url, self.tls, insecure=self.insecure)
 
 
 class ChainSettings(Settings):
@@ -224,6 +246,11 @@ class AuditSettings(Settings):
         for key in ("path", "when_full"):
             if self.sinks and key in self.model_fields_set:
                 raise MisfitError(f"with sinks, {key} is a key of each sink: move it there", key)
+        outputs = [sink.kind == "stdout" for sink in self.sinks]
+        if outputs.count(True) > 1:
+            second = len(outputs) - 1 - outputs[::-1].index(True)
+            message = "another sink writes to standard output already: leave this one out"
+            raise MisfitError(message, "sinks", second, "path")
         labels = [sink.label for sink in self.sinks]
         for at, label in enumerate(labels):
             if label in labels[:at]:

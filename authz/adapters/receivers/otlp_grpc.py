@@ -81,6 +81,9 @@ class GrpcExporter:
             return _judged(error)
         except ValueError:  # of a channel that was cancelled
             raise ReceiverError("the connection was closed") from None
+        if answer is None:  # an OK alone, as of something that is no collector
+            self.close()
+            raise ReceiverError("it answered without a message: see endpoint")
         return verdict_of(answer, self._signal)
 
     def close(self) -> None:

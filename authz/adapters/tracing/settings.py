@@ -1,12 +1,28 @@
 """The ``traces`` section of the config."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from authz.adapters.receiver_settings import OtlpSettings, is_otlp_installed
+from authz.adapters.receiver_settings import (
+    LOGS_PATH,
+    TRACES_PATH,
+    OtlpSettings,
+    is_otlp_installed,
+)
 from authz.core.extras import missing_extra
 from authz.core.settings import MisfitError, Settings
+
+
+def _is_share(number: float) -> float:
+    if not 0.0 <= number <= 1.0:  # not finite ones neither
+        raise ValueError("must be a share, from 0 to 1: 0.01 is one in a hundred")
+    return number
+
+
+Share = Annotated[
+    float, AfterValidator(_is_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})
+]
 
 
 class TracesSettings(Settings):
@@ -19,7 +35,7 @@ class TracesSettings(Settings):
 
     otlp: OtlpSettings
     """The collector."""
-    sampled: float = Field(default=0.01, ge=0.0, le=1.0)
+    sampled: Share = 0.01
     """The share of the remembered decisions that become spans too, from 0 to 1."""
     service_name: str = Field(default="agent-authz", min_length=1, max_length=255)
     """The service.name of the spans."""
@@ -28,4 +44,5 @@ class TracesSettings(Settings):
     def _can_be_sent(self) -> Self:
         if not is_otlp_installed():
             raise MisfitError(missing_extra("otel", "traces need"), "otlp")
+        self.otlp.require_signal(TRACES_PATH, LOGS_PATH)
         return self

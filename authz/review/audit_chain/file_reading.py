@@ -28,7 +28,7 @@ from authz.review.audit_chain.clerk_lines import (
     read_opened,
 )
 from authz.review.audit_chain.findings import Findings, Place
-from authz.review.audit_chain.fragments import Fragments
+from authz.review.audit_chain.fragments import Fragments, TornParts
 from authz.review.audit_chain.stretch import Stretch
 
 _LOG: Final = b',"log":"'
@@ -47,11 +47,13 @@ class Reader:
         sink: the name of the sink that wrote the files; gaps of another are errors. None for any.
         strict: gaps and losses are errors.
         seen: is called with each checkpoint.
+        torn: what crashes left of lines.
     """
 
     verifier: NoteVerifier
     findings: Findings
     seen: Callable[[SignedTree, Place], None]
+    torn: TornParts
     sink: str | None = None
     strict: bool = False
 
@@ -85,7 +87,7 @@ class FileReading:
 
     def __post_init__(self) -> None:
         """Let what is found of fragments go where all else goes."""
-        self._fragments = Fragments(self.reader.findings)
+        self._fragments = Fragments(self.reader.torn)
 
     def feed(self, number: int, line: bytes) -> None:
         """Take a line with its line feed."""
@@ -138,7 +140,7 @@ class FileReading:
                 stretch.opened = read_opened(line, place)
             elif kind == "closed":
                 stretch.closed = read_closed(line, place)
-                self._fragments.settle(stretch.closed.torn)
+                self.reader.torn.settle(stretch.closed.torn)
             elif kind == "dropped":
                 self._dropped(line, place)
         except ClerkLineError as error:

@@ -19,7 +19,7 @@ class UnreadableError(Exception):
 
     def __init__(self, line: int, why: str) -> None:
         """Take the number of the last line that was read."""
-        super().__init__(why)
+        super().__init__(f"can't be read{' beyond this line' if line else ''}: {why}")
         self.line = line
 
 

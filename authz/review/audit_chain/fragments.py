@@ -2,7 +2,8 @@
 
 A part counts only if its content is proven otherwise: the whole line follows, or the record that
 closed the log after the crash has its hash. Anything else that is not a record could be invented.
-Other workers may write for long before a crashed one is back, so a part waits to the file's end.
+Other workers may write for long before a crashed one is back, and the record may be in the file
+before, if the crash came when a file was begun: so a part waits to the end of all files.
 """
 
 from base64 import b64encode
@@ -13,6 +14,7 @@ from authz.core.tlog.merkle import leaf_hash
 from authz.review.audit_chain.findings import Findings, Place
 
 MAX_FRAGMENTS: Final = 64  # kept at once; each may have MAX_LINE_BYTES
+MAX_LEFT: Final = 10_000  # parts whose hashes are kept: far more than crashes leave
 CUT: Final = "half a line: its end is missing"
 
 
@@ -24,10 +26,39 @@ class _Fragment:
 
 
 @dataclass(slots=True)
+class TornParts:
+    """The parts that crashes left, by the records that closed the logs; for all files."""
+
+    findings: Findings
+    _hashes: set[str] = field(default_factory=set)
+    _left: list[tuple[str, Place, str]] = field(default_factory=list)
+
+    def settle(self, hashes: tuple[str, ...]) -> None:
+        """Take the hashes of parts, from the record that closed a log."""
+        self._hashes.update(hashes)
+
+    def leave(self, part: _Fragment) -> None:
+        """Take a part that its file does not explain."""
+        if len(self._left) < MAX_LEFT:
+            digest = b64encode(leaf_hash(part.text)).decode()
+            self._left.append((digest, part.place, part.message))
+        else:
+            self.findings.error(part.place, part.message)
+
+    def finish(self) -> None:
+        """Say which parts are explained, and which not."""
+        for digest, place, message in self._left:
+            if digest in self._hashes:
+                self.findings.note(place, "half a line that a crash left: its record is lost")
+            else:
+                self.findings.error(place, message)
+
+
+@dataclass(slots=True)
 class Fragments:
     """The unexplained parts of a file so far."""
 
-    findings: Findings
+    torn: TornParts
     _parts: list[_Fragment] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -37,7 +68,7 @@ class Fragments:
     def add(self, line: bytes, place: Place, message: str = CUT) -> None:
         """Take a line that proves nothing; ``message`` is for the case that nothing explains it."""
         if len(self._parts) == MAX_FRAGMENTS:
-            self._unexplained(self._parts.pop(0))
+            self.torn.leave(self._parts.pop(0))
         self._parts.append(_Fragment(line, place, message))
 
     def resolve(self, line: bytes, number: int) -> None:
@@ -45,32 +76,20 @@ class Fragments:
         left = []
         for part in self._parts:
             if line.startswith(part.text):
-                self.findings.note(part.place, f"half a line, which follows whole in line {number}")
-            else:
-                left.append(part)
-        self._parts = left
-
-    def settle(self, hashes: tuple[str, ...]) -> None:
-        """Take the hashes of parts that a crash left, from the record that closed the log."""
-        left = []
-        for part in self._parts:
-            if b64encode(leaf_hash(part.text)).decode() in hashes:
-                self.findings.note(part.place, "half a line that a crash left: its record is lost")
+                message = f"half a line, which follows whole in line {number}"
+                self.torn.findings.note(part.place, message)
             else:
                 left.append(part)
         self._parts = left
 
     def finish(self, being_written: int = 0) -> None:
-        """Say which parts nothing explains.
+        """End the file.
 
         ``being_written`` is the number of the last line, if that may become whole.
         """
         for part in self._parts:
             if part.place.line == being_written:
-                self.findings.note(part.place, "half a line: it may be being written now")
+                self.torn.findings.note(part.place, "half a line: it may be being written now")
             else:
-                self._unexplained(part)
+                self.torn.leave(part)
         self._parts = []
-
-    def _unexplained(self, part: _Fragment) -> None:
-        self.findings.error(part.place, part.message)

@@ -47,7 +47,7 @@ class Witnesses:
             for line, note in _notes(path):
                 self._keep(note, verifier, Place(str(path), line))
         except UnreadableError as error:
-            self._findings.error(Place(str(path), error.line), f"can't be read: {error}")
+            self._findings.error(Place(str(path), error.line), str(error))
             return
         if self.count == before:
             self._findings.error(Place(str(path), 0), _NOTHING)

@@ -9,34 +9,41 @@ from functools import partial
 from pathlib import Path
 
 from authz.adapters.audit.redaction_settings import RedactionSettings
-from authz.adapters.audit.settings import ChainSettings
+from authz.adapters.audit.settings import AuditSettings, ChainSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
 from authz.core.delegation import DpopSettings, IssuerSettings
 from authz.core.jose import KeySettings
 from authz.core.settings import ClientCertificateSettings
+from authz.review.config_check.receivers import Receiver, receivers
 
 
 def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
     """Yield places of files, and functions that read them and raise FetchError or a ToldError."""
     if config.token.dpop.nonce_secret is not None:
         yield ("token", "dpop", "nonce_secret"), partial(_read_nonce_secret, config.token.dpop)
-    if config.audit.redact.key_file is not None:
-        yield ("audit", "redact", "key_file"), partial(_read_redaction, config.audit.redact)
     if config.revocations.file is not None:
         yield ("revocations", "file"), partial(_read_revocations, config)
     if config.pdp is not None:
         yield ("pdp",), partial(_read_decision_point, config)
-    if config.audit.chain is not None:
-        yield ("audit", "chain", "key"), partial(_read_chain_key, config.audit.chain)
+    yield from _of_audit(config.audit)
     for at, issuer in enumerate(config.issuers):
         if issuer.introspection is not None:
             yield ("issuers", at, "introspection"), partial(_read_introspection, issuer)
         if issuer.keys is not None:
             yield from _credentials(issuer.keys, ("issuers", at, "keys"))
+    for receiver in receivers(config):
+        yield from _receiver_files(receiver)
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), partial(_read_server_tls, tls)
+
+
+def _of_audit(audit: AuditSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if audit.redact.key_file is not None:
+        yield ("audit", "redact", "key_file"), partial(_read_redaction, audit.redact)
+    if audit.chain is not None:
+        yield ("audit", "chain", "key"), partial(_read_chain_key, audit.chain)
 
 
 def key_folder_problem(path: Path) -> str:
@@ -44,6 +51,15 @@ def key_folder_problem(path: Path) -> str:
     from authz.adapters.keys.folder import folder_problem  # noqa: PLC0415 - as above
 
     return folder_problem(path)
+
+
+def _receiver_files(receiver: Receiver) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if receiver.token_file is not None:
+        yield (*receiver.place, "token_file"), partial(_read_token, receiver.token_file)
+    if receiver.tls.ca_file is not None:
+        yield (*receiver.place, "tls", "ca_file"), partial(_read_authorities, receiver.tls.ca_file)
+    if receiver.tls.client is not None:
+        yield (*receiver.place, "tls"), partial(_read_client_tls, receiver.tls.client)
 
 
 def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -105,6 +121,12 @@ def _read_client_tls(tls: ClientCertificateSettings) -> None:
     )
 
     check_certificate(tls)
+
+
+def _read_authorities(path: str) -> None:
+    from authz.adapters.http_fetch import tls_context  # noqa: PLC0415 - see the module's text
+
+    tls_context(path)
 
 
 def _read_server_tls(tls: TlsSettings) -> None:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from authz.config import Config, Place
 from authz.core.delegation import IssuerSettings
 from authz.core.urls import is_plaintext
+from authz.review.config_check.receivers import receivers
 
 
 def url_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -29,6 +30,8 @@ def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
             yield place, asked.url, asked.allow_any_address
     if config.pdp is not None:
         yield ("pdp", "url"), config.pdp.url, False
+    for receiver in receivers(config):
+        yield receiver.address_place, receiver.url, False
 
 
 def _why_undiscoverable(issuer: IssuerSettings) -> Iterator[str]:
@@ -56,5 +59,6 @@ def _is_refused(host: str) -> bool:
 
 
 def _why_refused(place: Place) -> str:
-    cure = "name the server" if place[0] == "pdp" else "name the server, or set allow_any_address"
+    may_be_any = place[0] == "issuers"
+    cure = "name the server, or set allow_any_address" if may_be_any else "name the server"
     return f"a link-local, metadata or multicast address is never asked: {cure}"

@@ -42,8 +42,8 @@ def written_problems(config: Config, files: Iterable[Path]) -> Found:
 def _shared_spools(config: Config) -> Found:
     spools = [(("audit", *place), folder) for place, folder in spool_folders(config.audit)]
     for at, (place, folder) in enumerate(spools):
-        if _is_there(folder) and not is_folder(folder):
-            yield place, f"{folder} is not a folder: name one that only this spool uses"
+        if _is_there(nearest := _nearest(folder)) and not is_folder(nearest):
+            yield place, f"{nearest} is not a folder: name one that only this spool uses"
         for other, earlier in spools[:at]:
             if _are_alike(folder, earlier):
                 yield (

@@ -216,6 +216,24 @@ def test_a_log_that_ended_is_not_running(tmp_path: Path) -> None:
         assert (len(closing) == 1) == (about.get("run") == "b" or not about), about
 
 
+def test_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    """Which log is the newest is known by the names of those before, and not by times."""
+    first = full_log(5, start=9000, workers=2)
+    other = full_log(5, start=9000, worker=1, workers=2)
+    second = full_log(5, start=4000, run="b", workers=2, previous=[first], close=False)
+    beside = full_log(5, start=4000, run="b", worker=1, workers=2, previous=[other], close=False)
+    third = full_log(5, start=0, run="c", previous=[second], close=False)
+
+    for logs, is_running in (
+        ((first, second, other, beside), True),
+        ((first, other, third), False),
+        ((first, second, third), False),
+    ):
+        lines = [line for log in logs for line in log.lines]
+        report = verified(tmp_path, lines, is_running=True, is_partial=True, is_strict=True)
+        assert report.is_proven is is_running
+
+
 def test_partial(tmp_path: Path) -> None:
     """With partial, a later file alone is proven from its first checkpoint on."""
     log = ChainedLog(SIGNER)

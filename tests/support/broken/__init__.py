@@ -8,6 +8,7 @@ from support.broken.base import BASE, HERE, Broken, Whole
 from support.broken.files import WHOLE
 from support.broken.keys import KEYS
 from support.broken.names import NAMES
+from support.broken.receivers import RECEIVERS
 from support.broken.values import VALUES
 from support.broken.yaml_slips import YAML
 
@@ -15,6 +16,7 @@ BROKEN: dict[str, tuple[Broken, ...]] = {
     "keys": KEYS,
     "values": VALUES,
     "names": NAMES,
+    "receivers": RECEIVERS,
     "yaml": YAML,
 }
 

@@ -11,7 +11,7 @@ from authz.adapters.audit.chain.lock import WorkerLock
 from authz.adapters.audit.chain.recovery import PreviousLog, Recovery
 from authz.adapters.audit.chain.tree_log import VERSION, Encoding, TreeLog, time_text
 from authz.adapters.audit.identity import WorkerIdentity
-from authz.adapters.audit.settings import AuditSettings, ChainSettings
+from authz.adapters.audit.settings import AuditSettings, ChainSettings, written_files
 
 
 class Chain:
@@ -31,6 +31,7 @@ class Chain:
         """Read the key. Raises ChainKeyError."""
         self._signer = read_signer(chain)
         self._files = [Path(str(one.path)) for one in settings.places if one.kind == "file"]
+        self._written = frozenset(path for _, path in written_files(settings))
         self._identity = identity
         self._held = ExitStack()
         self.log = TreeLog(
@@ -47,7 +48,7 @@ class Chain:
         Raises OSError.
         """
         worker, workers = self._identity.worker, self._identity.workers
-        recovery = Recovery(self._signer, worker, workers, self.log.origin)
+        recovery = Recovery(self._signer, worker, workers, self.log.origin, self._written)
         ends: dict[str, PreviousLog] = {}
         for path in filter(_is_kept, self._files):
             self._held.enter_context(closing(WorkerLock.hold(path, self._signer.name, worker)))

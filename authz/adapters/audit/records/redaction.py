@@ -74,7 +74,7 @@ class Redaction:
         return msgspec.structs.replace(
             operation,
             host=sweep(self._field(HashedField.HOST, operation.host), names),
-            path=sweep(self._field(HashedField.PATH, operation.path), names),
+            path=sweep(self._field(HashedField.PATH, operation.path), texts),
             # A sidecar calls with its agent's own identity.
             proxy=self._field(HashedField.AGENT, operation.proxy)
             if operation.proxy == parties.agent

@@ -62,6 +62,8 @@ class LineParts(NamedTuple):
     end: bytes
 
 
+# A spool's lines come from a disk, which may have changed them: they have to go out all the same.
+_NOT_OURS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _decode_facts: Final = msgspec.json.Decoder(LineFacts).decode
 _decode_end: Final = msgspec.json.Decoder(LineEnd).decode
 
@@ -78,7 +80,7 @@ def facts_of(beginning: bytes) -> LineFacts:
     """Return the facts of a beginning; none of one that is not ours."""
     try:
         return _decode_facts(beginning)
-    except msgspec.MsgspecError:
+    except _NOT_OURS:
         return LineFacts()
 
 
@@ -86,5 +88,5 @@ def end_of(end: bytes) -> LineEnd:
     """Return the members of an end; none of one that is not ours."""
     try:
         return _decode_end(end)
-    except msgspec.MsgspecError:
+    except _NOT_OURS:
         return LineEnd()

@@ -214,9 +214,11 @@ class SinkWriter:
             self._close()
 
     def join(self, seconds: float) -> None:
-        """Wait until the thread has ended, after ``stop``."""
+        """Wait until the thread has ended, after ``stop``; tell what it leaves if it hangs."""
         if self.thread.is_alive():
             self.thread.join(seconds)
+            if self.thread.is_alive():
+                self._tell_unwritten()
 
     def _run(self) -> None:
         is_last = False
@@ -230,9 +232,12 @@ class SinkWriter:
                 self._backlog.keep()
                 self.on_change()
         self._backlog.keep(is_last=True)
+        self._tell_unwritten()
+        self._close()
+
+    def _tell_unwritten(self) -> None:
         if self.queued:
             _log.error("%d audit records could not be written to %s", self.queued, self.name)
-        self._close()
 
     def _close(self) -> None:
         self.sink.close()
