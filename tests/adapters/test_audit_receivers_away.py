@@ -27,7 +27,7 @@ from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.storm import CHECK
-from support.audit_chain import key_in
+from support.audit_chain import key_in, line
 from support.record_receiver import CUT, Received, RecordReceiver, Reply, always
 from support.world import (
     PATIENCE_SECONDS,
@@ -187,13 +187,13 @@ def test_a_chain_through_a_spool(tmp_path: Path, receiver: RecordReceiver) -> No
     chain = {"key": str(key_in(tmp_path)), "name": "authz-1", "records": 100}
     sink = http(receiver, "siem", queue=20, spool=spool(tmp_path / "spool"))
     with running(sink, chain=chain) as log:
-        append(log, numbered(0, 300))
+        append(log, [line(number) for number in range(300)])
         wait_until(lambda: len(receiver.lines()) > 300)
         receiver.stop()
-        append(log, numbered(300, 900))
+        append(log, [line(number) for number in range(300, 900)])
         wait_until(lambda: status(log, "siem").spooled_bytes)
         receiver.start()
-    found = [json.loads(line) for line in dict.fromkeys(receiver.lines())]
+    found = [json.loads(each) for each in dict.fromkeys(receiver.lines())]
     leaves = [one["index"] for one in found if "index" in one]
 
     assert leaves == list(range(902))  # with opened and closed
