@@ -103,6 +103,19 @@ def status(log: AuditLog, name: str) -> SinkStatus:
     return next(one for one in log.status().sinks if one.name == name)
 
 
+def hang(receiver: RecordReceiver) -> tuple[threading.Event, threading.Event]:
+    """Let a receiver hang until the first event is set; the second is set by its first request."""
+    go, asked = threading.Event(), threading.Event()
+
+    def wait(_: Received) -> Reply:
+        asked.set()
+        go.wait(PATIENCE_SECONDS)
+        return CUT
+
+    receiver.decide = wait
+    return go, asked
+
+
 def test_a_minute_away(tmp_path: Path, receiver: RecordReceiver) -> None:
     """With a spool nothing is lost, without it all losses are told; a file has all meanwhile."""
     path = tmp_path / "audit.jsonl"
@@ -142,14 +155,7 @@ def test_a_minute_away(tmp_path: Path, receiver: RecordReceiver) -> None:
 
 def test_a_receiver_that_hangs_delays_nobody(tmp_path: Path, receiver: RecordReceiver) -> None:
     """While it answers nothing, checks are answered and other sinks have all records."""
-    go, asked = threading.Event(), threading.Event()
-
-    def wait(_: Received) -> Reply:
-        asked.set()
-        go.wait(PATIENCE_SECONDS)
-        return CUT
-
-    receiver.decide = wait
+    go, asked = hang(receiver)
     sinks = (
         http(receiver, "hangs", queue=10, spool=spool(tmp_path / "spool")),
         http(receiver, "hangs-too", queue=10),
@@ -216,14 +222,7 @@ def test_a_restart_while_it_is_away(tmp_path: Path, receiver: RecordReceiver) ->
 
 def test_a_close_while_it_hangs(tmp_path: Path, receiver: RecordReceiver) -> None:
     """A stop does not wait for a receiver: lines that it holds up are kept for the next start."""
-    go, asked = threading.Event(), threading.Event()
-
-    def wait(_: Received) -> Reply:
-        asked.set()
-        go.wait(PATIENCE_SECONDS)
-        return CUT
-
-    receiver.decide = wait
+    go, asked = hang(receiver)
     sink = http(receiver, "siem", spool=spool(tmp_path / "spool"))
     log = AuditLog(AuditSettings.model_validate({"sinks": (sink,)}))
     log.start()

@@ -10,9 +10,8 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from authz.adapters.audit.sinks.batches import ATTEMPTS, MAX_IN_DOUBT
 from authz.adapters.audit.sinks.otlp_sink import (
-    ATTEMPTS,
-    MAX_IN_DOUBT,
     MAX_REQUEST_BYTES,
     OtlpSink,
 )

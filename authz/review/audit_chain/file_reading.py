@@ -19,8 +19,8 @@ from authz.core.tlog.lines import (
 )
 from authz.core.tlog.merkle import leaf_hash
 from authz.core.tlog.note import NoteVerifier
+from authz.core.tlog.own_lines import OWN
 from authz.review.audit_chain.clerk_lines import (
-    MARK,
     ClerkLineError,
     kind_of,
     read_closed,
@@ -114,7 +114,7 @@ class FileReading:
         self.records += 1
         if log.stretch.closed is not None:
             self._error(place, "a record behind the last one of its log")
-        elif line.startswith(MARK) or not index:
+        elif line.startswith(OWN) or not index:
             self._clerk_line(log.stretch, line, index, place)
 
     def _begun(self, origin: bytes, index: int, log: _Log | None, place: Place) -> _Log:
