@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from authz.adapters.receiver_settings import OtlpSettings, ReceiverTlsSettings
 from authz.adapters.tracing import TracesSettings, exporter
 from authz.adapters.tracing.exporter import MAX_BATCH, MAX_QUEUED, TRIES, TraceExporter
-from authz.adapters.tracing.sending import EXPORT, MAX_ANSWER_BYTES, open_sender
+from authz.adapters.tracing.sending import EXPORT, MAX_ANSWER_BYTES, SendError, open_sender
 from authz.adapters.tracing.traced import TracedCheck
 from authz.config import ConfigError, load_text
 from authz.wiring.files import BuildError
@@ -206,6 +206,16 @@ def test_an_answer_without_a_message(caplog: pytest.LogCaptureFixture) -> None:
         wait_until(lambda: running.status().is_failing)
     assert "it answered without a message" in caplog.text
     assert "internal error" not in caplog.text
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_an_address_that_is_refused(protocol: str) -> None:
+    """Spans, and a token, go to no address where clouds hand out credentials."""
+    url = "http://169.254.169.254/v1/traces"
+    settings = {"endpoint": url if protocol == "http" else url.removesuffix("/v1/traces")}
+    otlp = OtlpSettings.model_validate({**settings, "protocol": protocol, "insecure": True})
+    with closing(open_sender(otlp)) as sender, pytest.raises(SendError, match="link-local"):
+        sender.send(b"", 5.0)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

@@ -9,7 +9,6 @@ import ssl
 import time
 from contextlib import suppress
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -23,6 +22,7 @@ from authz.adapters.client_credentials import (
 )
 from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_between
+from authz.adapters.grpc_target import grpc_target
 from authz.adapters.http_fetch import (
     DocumentRequest,
     StatusError,
@@ -188,13 +188,11 @@ def _refused(answer: bytes) -> int:
 
 def _channel(settings: OtlpSettings) -> grpc.Channel:
     """Open a channel, which connects when it is used. Raises FetchError."""
-    parts = urlsplit(settings.endpoint)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    target, named = grpc_target(settings.endpoint)
+    options = (*_OPTIONS, *named)
     if is_plaintext(settings.endpoint):
-        return grpc.insecure_channel(f"dns:///{host}:{parts.port or 80}", _OPTIONS)
-    return grpc.secure_channel(
-        f"dns:///{host}:{parts.port or 443}", _credentials(settings), _OPTIONS
-    )
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, _credentials(settings), options)
 
 
 def _credentials(settings: OtlpSettings) -> grpc.ChannelCredentials:

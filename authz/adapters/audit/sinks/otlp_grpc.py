@@ -22,8 +22,9 @@ from authz.adapters.audit.sinks.receiver import ReceiverError
 from authz.adapters.client_credentials import MAX_PEM_BYTES, read_bearer_token
 from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_between
+from authz.adapters.grpc_target import Options, grpc_target
 from authz.adapters.receiver_settings import OtlpSettings
-from authz.core.urls import is_plaintext, origin
+from authz.core.urls import is_plaintext
 
 METHOD: Final = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 # A channel is left after this time, so that a changed address or certificate counts.
@@ -42,7 +43,6 @@ _OPTIONS: Final = (
 _FAULTS: Final = (
     ("Connection refused", "connection refused"),
     ("Deadline Exceeded", "Timeout: it took too long"),
-    ("lookup failed", "can't look up the name"),
     ("Hostname Verification", "its certificate is for another name"),
     ("andshake failed", "its certificate is invalid: name the CA that made it in tls.ca_file"),
     ("Socket closed", "it ended the connection: it may ask for a certificate, or has no TLS"),
@@ -55,8 +55,6 @@ class GrpcExporter:
     def __init__(self, settings: OtlpSettings) -> None:
         """Take address and credentials; the first request connects."""
         self._settings = settings
-        _, host, port = origin(settings.endpoint)
-        self._target = f"dns:///[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
         self._channel: grpc.Channel | None = None
         self._leave_at = 0.0
 
@@ -87,10 +85,12 @@ class GrpcExporter:
 
     def _opened(self) -> grpc.Channel:
         if self._channel is None:
+            target, named = _target(self._settings.endpoint)
+            options = (*_OPTIONS, *named)
             if is_plaintext(self._settings.endpoint):
-                self._channel = grpc.insecure_channel(self._target, options=_OPTIONS)
+                self._channel = grpc.insecure_channel(target, options=options)
             else:
-                self._channel = grpc.secure_channel(self._target, self._tls(), options=_OPTIONS)
+                self._channel = grpc.secure_channel(target, self._tls(), options=options)
             self._leave_at = time.monotonic() + CHANNEL_SECONDS
         return self._channel
 
@@ -111,6 +111,13 @@ class GrpcExporter:
                 raise ReceiverError(str(error)) from None
             fields.append(("authorization", f"Bearer {token}"))
         return tuple(fields)
+
+
+def _target(endpoint: str) -> tuple[str, Options]:
+    try:
+        return grpc_target(endpoint)
+    except FetchError as error:
+        raise ReceiverError(str(error)) from None
 
 
 def _as_it_is(data: bytes) -> bytes:
