@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from authz.adapters.audit.settings import HttpSinkSettings
-from authz.adapters.audit.sinks.http_sink import ATTEMPTS, MAX_BATCH_BYTES, MAX_IN_DOUBT, HttpSink
+from authz.adapters.audit.sinks.batches import ATTEMPTS, MAX_IN_DOUBT
+from authz.adapters.audit.sinks.http_sink import MAX_BATCH_BYTES, HttpSink
 from authz.adapters.receivers.http_receiver import CONNECTION_SECONDS
 from authz.adapters.receivers.receiver import MAX_RETRY_AFTER_SECONDS, ReceiverError
 from lab.ca import Authority

@@ -10,9 +10,8 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from authz.adapters.audit.sinks.batches import ATTEMPTS, MAX_IN_DOUBT
 from authz.adapters.audit.sinks.otlp_sink import (
-    ATTEMPTS,
-    MAX_IN_DOUBT,
     MAX_REQUEST_BYTES,
     OtlpSink,
 )
@@ -503,3 +502,17 @@ def test_grpc_slow_collector() -> None:
         sink.close()
 
         assert sink.waiting == 1
+
+
+def test_grpc_addresses_that_are_refused() -> None:
+    """Records, and a token, go to no address where clouds hand out credentials."""
+    sink = OtlpSink(OtlpSettings(endpoint="http://169.254.169.254:80", insecure=True), "siem")
+    with pytest.raises(ReceiverError, match="link-local"):
+        sent(sink, LINE)
+
+
+def test_grpc_name_that_has_no_address() -> None:
+    """It is told as such."""
+    sink = OtlpSink(OtlpSettings(endpoint="http://collector.invalid", insecure=True), "siem")
+    with pytest.raises(ReceiverError, match="can't look up the name"):
+        sent(sink, LINE)

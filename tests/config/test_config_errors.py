@@ -49,7 +49,7 @@ BROKEN = [
     (
         "cache: {entries: 5000}",
         "@@audit: {sinks: [{syslog: {address: log.corp.example}}]}",
-        'a host with a port, such as log.corp.example:6514; write "log.corp.example:6514"',
+        'or "[2001:db8::1]:6514"; write "log.corp.example:6514"',
     ),
     ("cache: {entries: 5000}", "audit:\n@@  path: -", "a dash as text must stand in quotes"),
     ("certificate: required", "@@certificate: required, x: 1", "profiles.default.x: unknown key"),

@@ -1,6 +1,6 @@
-"""The receiver of batches by HTTP: a kept connection, its credentials, and answers' meaning.
+"""Posts to a receiver over a kept connection, with its credentials, and reads the answers.
 
-A batch is posted without compression: receivers differ in what they can unpack, and the work would
+A body is posted without compression: receivers differ in what they can unpack, and the work would
 be this process's. Redirects are not followed.
 """
 

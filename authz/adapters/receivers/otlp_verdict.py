@@ -1,4 +1,4 @@
-"""What a collector's answer means for the items sent, by the OTLP specification.
+"""Says what a collector's answer means for the items sent, by the OTLP specification.
 
 It lists what may be sent again, and has everything else dropped. We also send again where the
 answer is about us or the address, and says nothing of the items: a wrong token must not cost any.

@@ -1,4 +1,4 @@
-"""What all receivers on the network share: their error, and TLS towards them."""
+"""Defines the error of a receiver on the network, and TLS towards it."""
 
 import errno
 import ssl

@@ -4,9 +4,9 @@ from typing import Annotated, Final
 
 import msgspec
 
+from authz.core.tlog.own_lines import OWN
 from authz.review.audit_chain.findings import Place
 
-MARK: Final = b'{"audit":"'  # what these lines begin with, and no record of a decision does
 MAX_WORKERS: Final = 1 << 16
 
 
@@ -89,7 +89,7 @@ _dropped: Final = msgspec.json.Decoder(Dropped).decode
 
 def kind_of(line: bytes) -> str:
     """Return what kind of record a line is; empty for a decision. Raises ClerkLineError."""
-    if not line.startswith(MARK):
+    if not line.startswith(OWN):
         return ""
     try:
         return _kind(line).audit

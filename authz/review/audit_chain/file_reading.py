@@ -19,8 +19,8 @@ from authz.core.tlog.lines import (
 )
 from authz.core.tlog.merkle import leaf_hash
 from authz.core.tlog.note import NoteVerifier
+from authz.core.tlog.own_lines import OWN
 from authz.review.audit_chain.clerk_lines import (
-    MARK,
     ClerkLineError,
     kind_of,
     read_closed,
@@ -114,13 +114,15 @@ class FileReading:
             return
         log = self._logs.get(origin)
         if log is None or log.stretch.end != index:
+            if log is None:
+                self.reader.torn.begin(line, place)
             log = self._begun(origin, index, log, place)
         log.stretch.add(leaf_hash(line), place)
         log.line = b""
         self.records += 1
         if log.stretch.closed is not None:
             self._error(place, "a record behind the last one of its log")
-        elif line.startswith(MARK) or not index:
+        elif line.startswith(OWN) or not index:
             self._clerk_line(log.stretch, line, index, place)
 
     def _begun(self, origin: bytes, index: int, log: _Log | None, place: Place) -> _Log:
@@ -165,7 +167,10 @@ class FileReading:
             if kind == "checkpoint":
                 self._checkpoint(line, read_checkpoint(line, self.reader.verifier), place)
             elif kind == "gap":
-                self._gap(read_gap(line, self.reader.verifier), place)
+                gap = read_gap(line, self.reader.verifier)
+                if gap.origin.encode() not in self._logs:
+                    self.reader.torn.begin(line, place)
+                self._gap(gap, place)
             else:
                 self._other(line, place)
         except (ClerkLineError, LineError) as error:
@@ -189,6 +194,7 @@ class FileReading:
             begun = Stretch.from_tree(signed.origin, signed.tree, place)
             begun.signed_time = signed.time
             self._logs[key] = _Log(begun, line)
+            self.reader.torn.begin(line, place)
         elif log.line == line:
             self._error(place, "the same checkpoint a second time")
         elif log.stretch.end != size:

@@ -18,9 +18,10 @@ from authz.core.tlog.lines import (
 from authz.core.tlog.merkle import CompactRange, TreeError, inclusion_proof, leaf_hash
 from authz.core.tlog.note import NoteVerifier
 from authz.review.audit_chain.clerk_lines import ClerkLineError, kind_of
-from authz.review.audit_chain.files import News, UnreadableError, numbered_lines
+from authz.review.audit_chain.files import UnreadableError, numbered_lines
 from authz.review.audit_chain.findings import Place
 from authz.review.audit_chain.proof import Proof, ProofError, check_proof
+from authz.review.audit_files import News
 
 _LOG: Final = b',"log":"'
 

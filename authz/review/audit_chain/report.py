@@ -1,4 +1,4 @@
-"""What a verification found, as lines and as members of a JSON object."""
+"""Tells what a verification found, as lines and as members of a JSON object."""
 
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.core.tlog.note import NoteVerifier
 from authz.review.audit_chain.file_reading import FileReading, Reader
-from authz.review.audit_chain.files import News, UnreadableError, numbered_lines
+from authz.review.audit_chain.files import UnreadableError, numbered_lines
 from authz.review.audit_chain.findings import Findings, Place
 from authz.review.audit_chain.fragments import TornParts
 from authz.review.audit_chain.logs import Log, join_logs
@@ -15,6 +15,7 @@ from authz.review.audit_chain.report import ChainReport
 from authz.review.audit_chain.runs import Completeness
 from authz.review.audit_chain.stretch import Stretch
 from authz.review.audit_chain.witness import Witnesses
+from authz.review.audit_files import News
 
 _NO_WITNESS: Final = (
     "this is one of the files to verify, which is no witness of itself: give checkpoints that were"

@@ -18,6 +18,7 @@ from authz.core.tlog.lines import (
 )
 from authz.core.tlog.merkle import CompactRange, TreeError, leaf_hash
 from authz.core.tlog.note import NoteVerifier
+from authz.core.tlog.own_lines import CHECKPOINT, CLOSED, GAP
 
 BLOCK_BYTES: Final = 1 << 18
 # Behind this much of others' lines nobody looks further: a start must not take minutes.
@@ -30,9 +31,6 @@ MAX_TORN: Final = 64  # parts of lines that a closed log names
 MAX_LINE_BYTES: Final = 16 << 20
 PACKED: Final = frozenset({".gz", ".xz", ".zst", ".bz2"})
 _LOG: Final = b',"log":"'
-_CHECKPOINT: Final = b'{"audit":"checkpoint"'
-_GAP: Final = b'{"audit":"gap"'
-_CLOSED: Final = b'{"audit":"closed"'
 
 
 class TailError(Exception):
@@ -64,7 +62,7 @@ class LogTail:
         tree = CompactRange() if self.signed is None else self.signed.tree.copy()
         for line in reversed(self.lines):
             try:
-                if line.startswith(_GAP):
+                if line.startswith(GAP):
                     tree.extend(read_gap(line, verifier).missing)
                     continue
             except (LineError, TreeError) as error:
@@ -80,7 +78,7 @@ class LogTail:
         if self.is_complete:
             return
         if self.signed is not None:
-            self.is_closed, self.is_complete = line.startswith(_CLOSED), True
+            self.is_closed, self.is_complete = line.startswith(CLOSED), True
             return
         self.lines.append(line)
         self.is_complete = index == 0
@@ -97,7 +95,7 @@ class LogTail:
 
     def ends_closed(self) -> bool:
         """Tell whether the last line says that the log is closed."""
-        return bool(self.lines) and self.lines[0].startswith(_CLOSED)
+        return bool(self.lines) and self.lines[0].startswith(CLOSED)
 
 
 def _index_of(line: bytes) -> int:
@@ -145,7 +143,7 @@ class TailReader:
         end = LEAF_END.fullmatch(line, at) if at >= 0 else None
         if end is not None:  # so it is whole, even if only its line feed is missing
             self._of_log(line, end[1], int(end[2]))
-        elif line.startswith((_CHECKPOINT, _GAP)) and line.endswith(b"}"):
+        elif line.startswith((CHECKPOINT, GAP)) and line.endswith(b"}"):
             self._signed(line)  # without its end it is a part, which another worker may have ended
         elif line and len(self.torn) < MAX_TORN:
             self._tear(leaf_hash(line))
@@ -179,7 +177,7 @@ class TailReader:
         if self._mark not in line:
             return
         try:
-            if line.startswith(_GAP):
+            if line.startswith(GAP):
                 gap: SignedGap = read_gap(line, self._verifier)
                 self._of_log(line, gap.origin.encode())
                 return
