@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.batch import Batch
+from authz.adapters.audit.chain.tree_log import Encodes
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.settings import SinkSettings
 from authz.adapters.audit.sinks.network_sinks import network_sink_of
@@ -90,11 +91,11 @@ def running(*sinks: dict[str, Any], **changes: Any) -> Iterator[AuditLog]:
         log.close()
 
 
-def append(log: AuditLog, lines: list[Line]) -> None:
+def append(log: AuditLog, lines: Sequence[Encodes]) -> None:
     """Append lines as fast as the log's own queue takes them."""
-    for line in lines:
-        if not log.append(line):
-            wait_until(lambda line=line: log.append(line))  # type: ignore[misc]
+    for each in lines:
+        if not log.append(each):
+            wait_until(lambda each=each: log.append(each))  # type: ignore[misc]
 
 
 def status(log: AuditLog, name: str) -> SinkStatus:
