@@ -66,7 +66,11 @@ def connected(server: HttpServer, deadline: float) -> HTTPConnection:
 
     Only the look-up of the name is additional, and takes as long as the system's resolver does.
     """
-    return _connected(server, _checked_addresses(server), deadline)
+    parts = server.parts
+    addresses = checked_addresses(
+        parts.hostname or "", _port(parts), allow_any=server.allow_any_address
+    )
+    return _connected(server, addresses, deadline)
 
 
 def told_fault(error: Exception, deadline: float) -> FetchError:
@@ -98,15 +102,14 @@ def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _checked_addresses(server: HttpServer) -> list[str]:
-    """Look up the name's first addresses. Raises FetchError when any is of a refused kind."""
-    parts = server.parts
+def checked_addresses(host: str, port: int, *, allow_any: bool = False) -> list[str]:
+    """Look up a name's first addresses. Raises FetchError when any is of a refused kind."""
     try:
-        found = socket.getaddrinfo(parts.hostname, _port(parts), type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise FetchError(f"can't look up the name: {_words(error)}") from None
     addresses = [str(address[0]) for *_, address in found]
-    if not server.allow_any_address and any(is_refused_address(text) for text in addresses):
+    if not allow_any and any(is_refused_address(text) for text in addresses):
         raise FetchError("the name resolves to a link-local, metadata or multicast address")
     return addresses[:MAX_ADDRESSES]
 

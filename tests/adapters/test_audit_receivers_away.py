@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def running(*sinks: dict[str, Any], **changes: Any) -> Iterator[AuditLog]:
         log.close()
 
 
-def append(log: AuditLog, lines: Sequence[Encodes]) -> None:
+def append(log: AuditLog, lines: Iterable[Encodes]) -> None:
     """Append lines as fast as the log's own queue takes them."""
     for each in lines:
         if not log.append(each):

@@ -502,3 +502,17 @@ def test_grpc_slow_collector() -> None:
         sink.close()
 
         assert sink.waiting == 1
+
+
+def test_grpc_addresses_that_are_refused() -> None:
+    """Records, and a token, go to no address where clouds hand out credentials."""
+    sink = OtlpSink(OtlpSettings(endpoint="http://169.254.169.254:80", insecure=True), "siem")
+    with pytest.raises(ReceiverError, match="link-local"):
+        sent(sink, LINE)
+
+
+def test_grpc_name_that_has_no_address() -> None:
+    """It is told as such."""
+    sink = OtlpSink(OtlpSettings(endpoint="http://collector.invalid", insecure=True), "siem")
+    with pytest.raises(ReceiverError, match="can't look up the name"):
+        sent(sink, LINE)

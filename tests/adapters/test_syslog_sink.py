@@ -396,3 +396,23 @@ def test_ipv6_address() -> None:
         with connection:
             assert b"agent-authz" in connection.recv(4096)
     sink.close()
+
+
+def test_addresses_that_are_refused() -> None:
+    """Records go to no address where clouds hand out credentials; nothing is connected."""
+    settings = SyslogSinkSettings(address="169.254.169.254:80", insecure=True)
+    sink = SyslogSink(settings)
+    sink.take(b"{}\n")
+    with pytest.raises(ReceiverError, match="link-local"):
+        sink.flush()
+    assert sink.waiting == 1
+
+
+def test_a_receiver_that_never_shakes_hands() -> None:
+    """It is told in words, and costs the timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        sink = SyslogSink(SyslogSinkSettings.model_validate({"address": address, "timeout": "1s"}))
+        sink.take(b"{}\n")
+        with pytest.raises(ReceiverError, match="Timeout"):
+            sink.flush()

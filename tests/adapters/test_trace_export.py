@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from authz.adapters.receiver_settings import OtlpSettings, ReceiverTlsSettings
 from authz.adapters.receivers.otlp import open_exporter
 from authz.adapters.receivers.otlp_signals import TRACES
-from authz.adapters.receivers.receiver import MAX_ANSWER_BYTES
+from authz.adapters.receivers.receiver import MAX_ANSWER_BYTES, ReceiverError
 from authz.adapters.tracing import TracesSettings, exporter
 from authz.adapters.tracing.exporter import MAX_BATCH, MAX_QUEUED, TRIES, TraceExporter
 from authz.adapters.tracing.traced import TracedCheck
@@ -223,6 +223,17 @@ def test_an_answer_without_a_message(caplog: pytest.LogCaptureFixture) -> None:
         wait_until(lambda: running.status().is_failing)
     assert "it answered without a message" in caplog.text
     assert "internal error" not in caplog.text
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_an_address_that_is_refused(protocol: str) -> None:
+    """Spans, and a token, go to no address where clouds hand out credentials."""
+    url = "http://169.254.169.254/v1/traces"
+    settings = {"endpoint": url if protocol == "http" else url.removesuffix("/v1/traces")}
+    otlp = OtlpSettings.model_validate({**settings, "protocol": protocol, "insecure": True})
+    opened = open_exporter(otlp, TRACES)
+    with closing(opened), pytest.raises(ReceiverError, match="link-local"):
+        opened.export(b"", 5.0)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

@@ -17,6 +17,7 @@ from authz.adapters.client_credentials import (
 )
 from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_between
+from authz.adapters.grpc_target import Options, grpc_target
 from authz.adapters.receiver_settings import OtlpSettings
 from authz.adapters.receivers.otlp_signals import Signal
 from authz.adapters.receivers.otlp_verdict import (
@@ -31,7 +32,7 @@ from authz.adapters.receivers.receiver import (
     MAX_RETRY_AFTER_SECONDS,
     ReceiverError,
 )
-from authz.core.urls import is_plaintext, origin
+from authz.core.urls import is_plaintext
 
 # A channel is left after this time, so that a changed address or certificate counts.
 CHANNEL_SECONDS: Final = 300.0
@@ -49,7 +50,6 @@ _OPTIONS: Final = (
 _FAULTS: Final = (
     ("Connection refused", "connection refused"),
     ("Deadline Exceeded", "Timeout: it took too long"),
-    ("lookup failed", "can't look up the name"),
     ("Hostname Verification", "its certificate is for another name"),
     ("andshake failed", "its certificate is invalid: name the CA that made it in tls.ca_file"),
     ("Socket closed", "it ended the connection: it may ask for a certificate, or has no TLS"),
@@ -63,8 +63,6 @@ class GrpcExporter:
         """Take address and credentials; the first request connects."""
         self._settings = settings
         self._signal = signal
-        _, host, port = origin(settings.endpoint)
-        self._target = f"dns:///[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
         self._channel: grpc.Channel | None = None
         self._leave_at = 0.0
 
@@ -100,10 +98,12 @@ class GrpcExporter:
 
     def _opened(self) -> grpc.Channel:
         if self._channel is None:
+            target, named = _target(self._settings.endpoint)
+            options = (*_OPTIONS, *named)
             if is_plaintext(self._settings.endpoint):
-                self._channel = grpc.insecure_channel(self._target, options=_OPTIONS)
+                self._channel = grpc.insecure_channel(target, options=options)
             else:
-                self._channel = grpc.secure_channel(self._target, self._tls(), options=_OPTIONS)
+                self._channel = grpc.secure_channel(target, self._tls(), options=options)
             self._leave_at = time.monotonic() + CHANNEL_SECONDS
         return self._channel
 
@@ -129,6 +129,13 @@ class GrpcExporter:
                 raise ReceiverError(str(error)) from None
             fields.append(("authorization", f"Bearer {token}"))
         return tuple(fields)
+
+
+def _target(endpoint: str) -> tuple[str, Options]:
+    try:
+        return grpc_target(endpoint)
+    except FetchError as error:
+        raise ReceiverError(str(error)) from None
 
 
 def _as_it_is(data: bytes) -> bytes:

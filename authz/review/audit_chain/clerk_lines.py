@@ -62,6 +62,7 @@ class Closed(msgspec.Struct, frozen=True):
         after: the index from which on records may be missing.
         torn: Base64 of the leaf hashes of lines of which only a part was written.
         recovered_by: the log of the later run; empty without a crash.
+        unsigned: the leaves before it that no checkpoint covered until then.
     """
 
     place: Place
@@ -69,6 +70,7 @@ class Closed(msgspec.Struct, frozen=True):
     after: int | None
     torn: tuple[str, ...]
     recovered_by: str
+    unsigned: range = range(0)
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -104,14 +106,15 @@ def read_opened(line: bytes, place: Place) -> Opened:
     return Opened(place, read.time, read.worker, read.workers, read.run, read.previous)
 
 
-def read_closed(line: bytes, place: Place) -> Closed:
-    """Read the last record of a log. Raises ClerkLineError."""
+def read_closed(line: bytes, place: Place, unsigned: range = range(0)) -> Closed:
+    """Read the last record of a log, before which some were unsigned. Raises ClerkLineError."""
     try:
         read = _closed(line)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise ClerkLineError(f"the last record of the log has a fault: {error}") from None
     torn = (read.torn,) if isinstance(read.torn, str) else read.torn
-    return Closed(place, read.reason != "stopped", read.after, torn, read.recovered_by)
+    is_crash = read.reason != "stopped"
+    return Closed(place, is_crash, read.after, torn, read.recovered_by, unsigned)
 
 
 def read_dropped(line: bytes) -> Dropped:

@@ -139,7 +139,8 @@ class FileReading:
             elif kind == "opened":
                 stretch.opened = read_opened(line, place)
             elif kind == "closed":
-                stretch.closed = read_closed(line, place)
+                begin = index if stretch.last is None else stretch.rest.begin
+                stretch.closed = read_closed(line, place, range(begin, index))
                 self.reader.torn.settle(stretch.closed.torn)
             elif kind == "dropped":
                 self._dropped(line, place)

@@ -105,7 +105,13 @@ class Completeness:
 
     def _crashed(self, log: Log, closed: Closed) -> None:
         after = "" if closed.after is None else f" from index {closed.after} on"
+        late = closed.unsigned
+        found = (
+            f"; records {late.start} to {late.stop - 1} were signed only by the next start, as it"
+            " found them"
+        )
         message = f"the process of {log.origin} crashed: records{after} may be lost"
+        message += found if late else ""
         self._findings.told(closed.place, message, is_error=self._is_strict)
         is_followed = closed.recovered_by in self._logs or log.origin in self._named
         if closed.recovered_by and not (is_followed or self._is_running or self._is_partial):

@@ -28,6 +28,7 @@ from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner, NoteVerifier
 
 ATTEMPTS: Final = 5  # to find a file that is moved away at the same time
+_NOT_CLOSED: Final = "%s: an earlier log there can't be closed, with audit.chain.key: %s"
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = logging.getLogger("authz.audit")
 
@@ -87,7 +88,7 @@ class Recovery:
                         ends = [self._end_alone(path, descriptor, t) for t in reader.found.values()]
                         return [end for end in ends if end is not None]
                 except TailError as error:
-                    _log.error("%s: an earlier log there can't be closed: %s", file, error)
+                    _log.error(_NOT_CLOSED, file, error)
                     return ()
                 if file == path:  # the crash may have come when this file was begun
                     torn = reader.torn

@@ -12,6 +12,8 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from authz.adapters.fetched import FetchError
+from authz.adapters.http_connection import checked_addresses
 from authz.adapters.receivers.receiver import ReceiverError
 
 CLOSE_SECONDS: Final = 2.0  # how long a close waits until the receiver has read all
@@ -39,8 +41,10 @@ class SyslogConnection:
             raise ReceiverError(f"its certificate is invalid: {error.verify_message}") from None
         except ssl.SSLError as error:
             raise ReceiverError(f"TLS failed: {error.reason or type(error).__name__}") from None
-        except UnicodeError:
-            raise ReceiverError("the host's name is invalid") from None
+        except FetchError as error:
+            raise ReceiverError(str(error)) from None
+        except TimeoutError:
+            raise ReceiverError("Timeout: it took too long") from None
         if context is not None:
             self._await_verdict()
 
@@ -126,9 +130,13 @@ class SyslogConnection:
 def _connected(
     host: str, port: int, context: ssl.SSLContext | None, timeout_seconds: float
 ) -> socket.socket:
-    """Connect, and finish the TLS handshake: each takes the timeout at most. Raises OSError."""
-    plain = socket.create_connection((host, port), timeout_seconds)
+    """Connect, and finish the TLS handshake: each takes the timeout at most.
+
+    Raises OSError, FetchError.
+    """
+    plain = _connected_first(checked_addresses(host, port), port, timeout_seconds)
     try:
+        plain.settimeout(timeout_seconds)
         _set_options(plain, timeout_seconds)
         if context is None:
             return plain
@@ -136,6 +144,17 @@ def _connected(
     except BaseException:
         plain.close()
         raise
+
+
+def _connected_first(addresses: list[str], port: int, timeout_seconds: float) -> socket.socket:
+    """Connect to the first address that accepts. Raises the error of the last attempt."""
+    last: OSError = ConnectionRefusedError()
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), timeout_seconds / len(addresses))
+        except OSError as error:
+            last = error
+    raise last
 
 
 def _set_options(plain: socket.socket, timeout_seconds: float) -> None:
