@@ -149,6 +149,22 @@ def test_reopening_the_same_file(tmp_path: Path) -> None:
     assert proven.kinds.count("record") == 20
 
 
+def test_losses_are_told_in_bounds(tmp_path: Path) -> None:
+    """While nothing can be written, what is said of losses does not pile up."""
+    settings = settings_in(tmp_path, queue=2).model_copy(update={"path": "/dev/full"})
+    log = AuditLog(settings)
+    log.start()
+    for number in range(200):
+        log.append(line(number))
+        log._want_checkpoint()  # the clerk looks now
+        wait_until(lambda: not log._wake.is_set())
+    queued = log.status().queued
+    log.close()
+
+    assert log.status().dropped > 100
+    assert queued < 10
+
+
 def test_the_next_log_names_the_one_before(tmp_path: Path) -> None:
     """A log that was closed is named by the next one, with its size and root."""
     for _ in range(3):

@@ -25,6 +25,7 @@ from authz.adapters.audit.sinks.writer import FOLLOW_SECONDS, SinkWriter
 from authz.adapters.audit.witness import witnesses_of
 
 BATCH_LINES: Final = 256  # while a batch is made, its lines count twice against the limit
+TELL_SECONDS: Final = 60.0  # how long other sinks wait to be told of losses while one is full
 CLOSE_SECONDS: Final = 5.0  # how long a stop waits for the last records
 _log: Final = logging.getLogger("authz.audit")
 
@@ -224,20 +225,31 @@ class AuditLog:
             self._note()
             self._sign_if_due()
         if self._chain is not None:
-            self._tell_dropped(self._chain)
+            self._tell_dropped(self._chain, is_last=is_last)
             self._sign_if_due()
             if is_last:
                 self._finish(self._chain)
 
-    def _tell_dropped(self, chain: Chain) -> None:
+    def _tell_dropped(self, chain: Chain, *, is_last: bool) -> None:
         """Say in the log how many records had no room since we last looked."""
         dropped, now = self._dropped + self._encoding.unencoded, time.time()
         if dropped > self._told_dropped:
+            if not is_last and self._is_early(now):
+                return
             batch = chain.dropped(dropped - self._told_dropped, self._looked_at, now)
             for writer in self._writers:
-                writer.put(batch)
+                (writer.finish if is_last else writer.put)(batch)
             self._told_dropped = dropped
         self._looked_at = now
+
+    def _is_early(self, now: float) -> bool:
+        """Tell whether a sink could not take what is said of losses.
+
+        It would be missing there too; and the queue of a log with one place would grow for ever.
+        """
+        if self._is_one_queue:
+            return self._limit <= 0
+        return any(one.is_full for one in self._writers) and now < self._looked_at + TELL_SECONDS
 
     def _sign_if_due(self) -> None:
         if self._chain is None:

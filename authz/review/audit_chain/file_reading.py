@@ -108,6 +108,8 @@ class FileReading:
     def _leaf(self, line: bytes, origin: bytes, index: int, place: Place) -> None:
         log = self._logs.get(origin)
         if log is None or log.stretch.end != index:
+            if log is None:
+                self.reader.torn.begin(line, place)
             log = self._begun(origin, index, log, place)
         log.stretch.add(leaf_hash(line), place)
         log.line = b""
@@ -159,7 +161,10 @@ class FileReading:
             if kind == "checkpoint":
                 self._checkpoint(line, read_checkpoint(line, self.reader.verifier), place)
             elif kind == "gap":
-                self._gap(read_gap(line, self.reader.verifier), place)
+                gap = read_gap(line, self.reader.verifier)
+                if gap.origin.encode() not in self._logs:
+                    self.reader.torn.begin(line, place)
+                self._gap(gap, place)
             else:
                 self._other(line, place)
         except (ClerkLineError, LineError) as error:
@@ -183,6 +188,7 @@ class FileReading:
             begun = Stretch.from_tree(signed.origin, signed.tree, place)
             begun.signed_time = signed.time
             self._logs[key] = _Log(begun, line)
+            self.reader.torn.begin(line, place)
         elif log.line == line:
             self._error(place, "the same checkpoint a second time")
         elif log.stretch.end != size:

@@ -235,6 +235,19 @@ def test_a_clock_that_was_set_back(tmp_path: Path) -> None:
         assert report.is_proven is is_running
 
 
+@pytest.mark.parametrize("at", [3, -1, 10])
+def test_a_line_that_a_full_disk_divided(tmp_path: Path, at: int) -> None:
+    """Half of a line at a file's end is explained by the next file, which begins with all of it."""
+    lines = full_log(20).lines
+    before, behind = lines[:at], lines[at:]
+
+    for end in (b"", b"\n"):  # another worker may have ended it
+        report = verified(tmp_path, [*before, behind[0][:40] + end], behind)
+        assert report.is_proven
+        assert [severity for _, _, severity in told(report)] == ["note"]
+    assert not verified(tmp_path, [*before, behind[0][:39] + b"X"], behind).is_proven
+
+
 def test_partial(tmp_path: Path) -> None:
     """With partial, a later file alone is proven from its first checkpoint on."""
     log = ChainedLog(SIGNER)

@@ -99,10 +99,11 @@ class SinkWriter:
         if not self._limits.must_record:
             return False
         if self._backlog.has_spool:
-            return self._is_full() and self._backlog.is_spool_full
-        return self._is_failing or self._is_full()
+            return self.is_full and self._backlog.is_spool_full
+        return self._is_failing or self.is_full
 
-    def _is_full(self) -> bool:
+    @property
+    def is_full(self) -> bool:
         """Return whether no further line has room, which after a loss is so for longer."""
         limit = self._limits.queue
         if limit is None:
@@ -125,7 +126,7 @@ class SinkWriter:
             taken += room
         if taken < count:
             self._drop(batch, taken)
-        if self._is_full():
+        if self.is_full:
             self._backlog.keep()
             self.on_change()
 
