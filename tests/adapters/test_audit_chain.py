@@ -5,11 +5,8 @@ import os
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,24 +14,21 @@ from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.chain.tree_log import Encoding, TreeLog
-from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditError, AuditLog
 from authz.adapters.audit.records.line import AuditLine
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner
-from support.audit_chain import NAME, Proven, key_in, key_pem, line, settings_in, verifier
+from support.audit_chain import (
+    NAME,
+    Proven,
+    key_in,
+    key_pem,
+    line,
+    logging_to,
+    settings_in,
+    verifier,
+)
 from support.world import PATIENCE_SECONDS, wait_until
-
-
-@contextmanager
-def logging_to(settings: AuditSettings, **identity: Any) -> Iterator[AuditLog]:
-    """A running log."""
-    log = AuditLog(settings, identity=WorkerIdentity(**identity))
-    log.start()
-    try:
-        yield log
-    finally:
-        log.close()
 
 
 def test_leaves_and_checkpoints(tmp_path: Path) -> None:
@@ -353,11 +347,16 @@ def test_a_witness_that_is_away(tmp_path: Path) -> None:
 
 
 FULL = """
-import resource, sys
+import resource, sys, time
 from pathlib import Path
 from authz.adapters.audit.log import AuditLog
 from support.audit_chain import line, settings_in
-from support.world import PATIENCE_SECONDS, wait_until
+
+
+def wait_until(condition):  # support.world would load all of the server
+    while not condition():
+        time.sleep(0.005)
+
 
 folder = Path(sys.argv[1])
 sinks = ({"path": str(folder / "audit.jsonl"), "queue": 500},)

@@ -2,32 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.chain import recovery, tail
 from authz.adapters.audit.chain.tail import TailReader, lines_backwards
-from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditLog
 from authz.review.audit_chain.verify import verify_logs
-from support.audit_chain import NAME, line, settings_in, verifier
+from support.audit_chain import NAME, line, logging_to, settings_in, verifier
 from support.world import wait_until
-
-
-@contextmanager
-def logging_to(settings: AuditSettings, **identity: Any) -> Iterator[AuditLog]:
-    """A running log."""
-    log = AuditLog(settings, identity=WorkerIdentity(**identity))
-    log.start()
-    try:
-        yield log
-    finally:
-        log.close()
 
 
 def run(settings: AuditSettings) -> None:

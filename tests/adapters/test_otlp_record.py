@@ -17,8 +17,9 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.semconv.schemas import Schemas
 
 from authz import __version__
-from authz.adapters.audit.sinks.otlp_record import SCHEMA_URL, RequestWriter
+from authz.adapters.audit.sinks.otlp_record import RequestWriter
 from authz.adapters.audit.sinks.syslog_message import Originator
+from authz.adapters.receivers.otlp_attributes import SCHEMA_URL
 from support.otlp_logs_receiver import records_in
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

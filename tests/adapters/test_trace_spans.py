@@ -14,7 +14,7 @@ from opentelemetry.semconv.attributes import error_attributes, service_attribute
 from opentelemetry.semconv.schemas import Schemas
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from authz.adapters.tracing import spans as encoding
+from authz.adapters.receivers.otlp_attributes import SCHEMA_URL
 from authz.adapters.tracing.spans import SpanEncoder
 from authz.adapters.tracing.traced import TracedCheck, Wait
 from authz.adapters.tracing.wire import nested, varint
@@ -67,8 +67,8 @@ def test_a_collector_reads_what_the_sdk_would_send() -> None:
             int(TRACE, 16), int.from_bytes(number), is_remote, TraceFlags(TraceFlags.SAMPLED)
         )
 
-    resource = Resource(RESOURCE, encoding.SCHEMA)
-    scope = InstrumentationScope("authz", "1.2", encoding.SCHEMA)
+    resource = Resource(RESOURCE, SCHEMA_URL)
+    scope = InstrumentationScope("authz", "1.2", SCHEMA_URL)
     theirs = encode_spans(
         [
             ReadableSpan(
@@ -125,7 +125,7 @@ def test_the_conventions_have_our_names() -> None:
         rpc_attributes.RPC_RESPONSE_STATUS_CODE,
         error_attributes.ERROR_TYPE,
     }
-    assert Schemas.V1_44_0.value == encoding.SCHEMA
+    assert Schemas.V1_44_0.value == SCHEMA_URL
     assert service_attributes.SERVICE_NAME == "service.name"
 
 

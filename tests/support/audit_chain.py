@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.chain.key import read_signer
+from authz.adapters.audit.identity import WorkerIdentity
+from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.records.line import AuditLine
 from authz.core.tlog.lines import read_checkpoint, read_gap
 from authz.core.tlog.merkle import CompactRange, leaf_hash
@@ -38,6 +42,17 @@ def settings_in(folder: Path, chain: dict[str, Any] | None = None, **more: Any) 
     if "sinks" not in more:
         more["path"] = str(folder / "audit.jsonl")
     return AuditSettings.model_validate({"chain": given_chain, **more})
+
+
+@contextmanager
+def logging_to(settings: AuditSettings, **identity: Any) -> Iterator[AuditLog]:
+    """A running log."""
+    log = AuditLog(settings, identity=WorkerIdentity(**identity))
+    log.start()
+    try:
+        yield log
+    finally:
+        log.close()
 
 
 def verifier(folder: Path) -> NoteVerifier:

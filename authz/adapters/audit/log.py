@@ -21,7 +21,7 @@ from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sinks.opening import writer_of, writers_of
 from authz.adapters.audit.sinks.sink import Sink
 from authz.adapters.audit.sinks.status import SinkStatus
-from authz.adapters.audit.sinks.writer import FOLLOW_SECONDS
+from authz.adapters.audit.sinks.writer import FOLLOW_SECONDS, SinkWriter
 from authz.adapters.audit.witness import witnesses_of
 
 BATCH_LINES: Final = 256  # while a batch is made, its lines count twice against the limit
@@ -82,36 +82,45 @@ class AuditLog:
 
         ``identity`` says which process writes. Raises ChainKeyError.
         """
-        places = settings.places
-        self._dropped = 0
-        self._told_dropped, self._looked_at = 0, time.time()
-        self.must_record = any(place.when_full is WhenFull.DENY for place in places)
+        identity = identity or WorkerIdentity()
+        self.must_record = any(place.when_full is WhenFull.DENY for place in settings.places)
         self.refuses_allows = False
         self._queue = self._limit = settings.queue
-        self._lines: deque[Encodes] = deque()
-        self._moving = 0  # lines that are on their way to the sinks
-        self._wake = threading.Event()
-        self._stopping = False
-        self._wants_checkpoint = False
         # The queue of a log with one place is for both: what waits there has no room here.
         self._is_one_queue = not settings.sinks
-        self._writers = (
-            writers_of(settings, self._want_checkpoint, identity or WorkerIdentity())
-            if sink is None
-            else (writer_of(settings, places[0], sink),)
-        )
-        chain, self._chain = settings.chain, None
+        self._lines: deque[Encodes] = deque()
+        self._moving = 0  # lines that are on their way to the sinks
+        self._dropped = 0
+        self._told_dropped, self._looked_at = 0, time.time()
+        self._wake = threading.Event()
+        self._stopping = self._wants_checkpoint = False
         self._encoding = Encoding(settings.redact.drop)
-        self._sealing: TreeLog | PlainLines = PlainLines(self._encoding)
-        if chain is not None:
-            self._chain = Chain(settings, chain, identity or WorkerIdentity(), self._encoding)
-            self._sealing = self._chain.log
+        self._chain = self._chain_of(settings, identity)
+        self._sealing: TreeLog | PlainLines = (
+            PlainLines(self._encoding) if self._chain is None else self._chain.log
+        )
+        self._writers = self._writers_of(settings, sink, identity)
         self._witnesses = witnesses_of(settings)
         self._noting = threading.Lock()
-        for writer in self._writers:
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    def _chain_of(self, settings: AuditSettings, identity: WorkerIdentity) -> Chain | None:
+        if settings.chain is None:
+            return None
+        return Chain(settings, settings.chain, identity, self._encoding)
+
+    def _writers_of(
+        self, settings: AuditSettings, sink: Sink | None, identity: WorkerIdentity
+    ) -> tuple[SinkWriter, ...]:
+        writers = (
+            writers_of(settings, self._want_checkpoint, identity)
+            if sink is None
+            else (writer_of(settings, settings.places[0], sink),)
+        )
+        for writer in writers:
             writer.on_change = self._note
             writer.tell_gap = None if self._chain is None else self._chain.log.gap
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        return writers
 
     def start(self) -> None:
         """Open the sinks and begin to write. Raises AuditError."""

@@ -12,16 +12,16 @@ from typing import Final
 
 import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from authz.adapters.audit.records.line import CacheUse
+from authz.adapters.receivers.otlp_attributes import SCHEMA_URL, attributes_of
 from authz.adapters.tracing.traced import TracedCheck, Wait
 from authz.adapters.tracing.wire import id_attribute, nested, span_part
 from authz.core.reason import Reason
 
-SCHEMA: Final = "https://opentelemetry.io/schemas/1.44.0"
 SCOPE: Final = "authz"
 _KEPT: Final = 1024  # encoded decisions: some 1 KB each
 _ID_BYTES: Final = 8
@@ -52,9 +52,9 @@ class SpanEncoder:
     def __init__(self, resource: Mapping[str, str], version: str) -> None:
         """Take the attributes of the resource, such as service.name, and the server's version."""
         scope = InstrumentationScope(name=SCOPE, version=version)
-        self._scope: bytes = ScopeSpans(scope=scope, schema_url=SCHEMA).SerializeToString()
+        self._scope: bytes = ScopeSpans(scope=scope, schema_url=SCHEMA_URL).SerializeToString()
         self._resource: bytes = ResourceSpans(
-            resource=Resource(attributes=_attributes(resource)), schema_url=SCHEMA
+            resource=Resource(attributes=attributes_of(resource)), schema_url=SCHEMA_URL
         ).SerializeToString()
 
     def encode(self, checks: Sequence[TracedCheck]) -> tuple[bytes, int]:
@@ -132,11 +132,7 @@ def _span(
     if error:
         status, failed = Status(code=Status.STATUS_CODE_ERROR), {"error.type": error}
     span = Span(
-        name=name, kind=kind, attributes=_attributes({**attributes, **failed}), status=status
+        name=name, kind=kind, attributes=attributes_of({**attributes, **failed}), status=status
     )
     encoded: bytes = span.SerializeToString()
     return encoded
-
-
-def _attributes(values: Mapping[str, str]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in values.items()]

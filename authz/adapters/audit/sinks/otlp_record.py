@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import (
     LogRecord,
     SeverityNumber,
@@ -23,11 +23,10 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from authz import __version__
 from authz.adapters.audit.sinks.line_facts import REMEMBERED, LineFacts, end_of, facts_of, parts_of
+from authz.adapters.receivers.otlp_attributes import SCHEMA_URL, attributes_of
 
 SERVICE_NAME: Final = "agent-authz"
 SCOPE: Final = "authz.audit"
-# The version of the semantic conventions whose names these are.
-SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 DECISION_EVENT: Final = "authz.decision"
 CLERK_EVENT: Final = "authz.audit"
 # Members whose text is an attribute as it is.
@@ -72,7 +71,7 @@ class RequestWriter:
             "host.name": socket.gethostname(),
             "process.pid": os.getpid(),
         }
-        self._resource = Resource(attributes=_attributes(attributes))
+        self._resource = Resource(attributes=attributes_of(attributes))
         self._scope = InstrumentationScope(name=SCOPE, version=__version__)
 
     def write(self, lines: Sequence[bytes]) -> bytes:
@@ -113,7 +112,7 @@ def _described(beginning: bytes) -> bytes:
     return LogRecord(
         severity_number=severity,
         severity_text="WARN" if warns else "INFO",
-        attributes=_attributes(dict(_named(facts))),
+        attributes=attributes_of(dict(_named(facts))),
         event_name=_event(facts),
     ).SerializeToString()
 
@@ -149,15 +148,6 @@ def _of_call(call: Mapping[str, object], protocol: str) -> Iterator[tuple[str, _
         yield "mcp.method.name", method
     if isinstance(kind, str) and isinstance(name, str) and kind in CALL_NAMES:
         yield CALL_NAMES[kind], name
-
-
-def _attributes(values: Mapping[str, _Value]) -> list[KeyValue]:
-    """Return the attributes that have a value."""
-    return [KeyValue(key=key, value=_any(value)) for key, value in values.items() if value]
-
-
-def _any(value: _Value) -> AnyValue:
-    return AnyValue(string_value=value) if isinstance(value, str) else AnyValue(int_value=value)
 
 
 def _event(facts: LineFacts) -> str:
