@@ -1,5 +1,7 @@
 """Opens and closes the book of a process: locks, earlier logs, and the lines that say so."""
 
+import errno
+import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -31,7 +33,7 @@ class Chain:
         """Read the key. Raises ChainKeyError."""
         self._signer = read_signer(chain)
         self._files = [Path(str(one.path)) for one in settings.places if one.kind == "file"]
-        self._written = frozenset(path for _, path in written_files(settings))
+        self._written = [path for _, path in written_files(settings)]
         self._identity = identity
         self._held = ExitStack()
         self.book = Book(
@@ -47,6 +49,7 @@ class Chain:
 
         Raises OSError.
         """
+        self._require_files_of_their_own()
         worker, workers = self._identity.worker, self._identity.workers
         recovery = Recovery(self._signer, worker, workers, self.book.origin, self._written)
         ends: dict[str, PreviousLog] = {}
@@ -58,6 +61,16 @@ class Chain:
                 if known is None or known.size < end.size:
                     ends[end.log] = end
         return self.book.note(self._first(ends))
+
+    def _require_files_of_their_own(self) -> None:
+        """Raise OSError if two sinks or witnesses write to one file: no chain is whole there."""
+        seen: set[str] = set()
+        for path in filter(_is_kept, self._written):
+            real = os.path.realpath(path)
+            if real in seen:
+                told = f"two sinks or witnesses write to {path}: give each a file of its own"
+                raise OSError(errno.EINVAL, told)
+            seen.add(real)
 
     def _first(self, ends: Mapping[str, PreviousLog]) -> dict[str, object]:
         return {
