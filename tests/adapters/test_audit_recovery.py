@@ -167,3 +167,17 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(AuditError, match=f"{tmp_path} can't be locked, .*: No locks available"):
         log.start()
     log.close()
+
+
+@pytest.mark.parametrize("cut", [0, 250])
+def test_each_file_of_a_crash_is_proven_alone(tmp_path: Path, cut: int) -> None:
+    """Files of two sinks may end differently after a crash: the next log names both ends."""
+    data, other = killed(tmp_path), tmp_path / "other.jsonl"
+    other.write_bytes(data[: len(data.splitlines(keepends=True)[0]) + cut])
+    sinks = [{"name": path.stem, "path": str(path)} for path in (tmp_path / "audit.jsonl", other)]
+    run(settings_in(tmp_path, sinks=tuple(sinks)))
+    run(settings_in(tmp_path, sinks=tuple(sinks)))
+
+    assert errors(tmp_path) == []
+    assert errors(tmp_path, other) == []
+    assert errors(tmp_path, tmp_path / "audit.jsonl", other) == []

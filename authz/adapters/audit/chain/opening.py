@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -52,14 +52,11 @@ class Chain:
         self._require_files_of_their_own()
         worker, workers = self._identity.worker, self._identity.workers
         recovery = Recovery(self._signer, worker, workers, self.book.origin, self._written)
-        ends: dict[str, PreviousLog] = {}
+        # After a crash each file is closed alone, so that a log may have several ends.
+        ends: dict[PreviousLog, None] = {}
         for path in filter(_is_kept, self._files):
             self._held.enter_context(closing(WorkerLock.hold(path, self._signer.name, worker)))
-            for end in recovery.recover(path):
-                known = ends.get(end.log)
-                # After a crash one file may have more of a log than another.
-                if known is None or known.size < end.size:
-                    ends[end.log] = end
+            ends |= dict.fromkeys(recovery.recover(path))
         return self.book.note(self._first(ends))
 
     def _require_files_of_their_own(self) -> None:
@@ -72,7 +69,7 @@ class Chain:
                 raise OSError(errno.EINVAL, told)
             seen.add(real)
 
-    def _first(self, ends: Mapping[str, PreviousLog]) -> dict[str, object]:
+    def _first(self, ends: Iterable[PreviousLog]) -> dict[str, object]:
         return {
             "audit": "opened",
             "time": time_text(time.time()),
@@ -81,7 +78,7 @@ class Chain:
             "worker": self._identity.worker,
             "workers": self._identity.workers,
             "run": self._identity.run,
-            "previous": [end.members() for end in ends.values()],
+            "previous": [end.members() for end in ends],
         }
 
     def dropped(self, count: int, since: float, until: float) -> Batch:
