@@ -1,5 +1,7 @@
 """Starts after crashes, stops and rotations: what lies in the log's folder never misleads one."""
 
+import errno
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.chain import recovery, tail
 from authz.adapters.audit.chain.tail import TailReader, lines_backwards
-from authz.adapters.audit.log import AuditLog
+from authz.adapters.audit.log import AuditError, AuditLog
 from authz.review.audit_chain.verify import verify_logs
 from support.audit_chain import NAME, line, logging_to, settings_in, verifier
 from support.world import wait_until
@@ -119,3 +121,48 @@ def test_old_lines_take_no_memory(tmp_path: Path) -> None:
         reader.feed(b'{"decision":"allow","number":%d}' % number)
 
     assert len(reader.torn) == tail.MAX_TORN
+
+
+@pytest.mark.parametrize("kind", ["witness", "sink", "link"])
+def test_files_that_are_shared(tmp_path: Path, kind: str) -> None:
+    """A chain whose file another sink or a witness writes too is refused before a line is in it."""
+    path, link = tmp_path / "audit.jsonl", tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    own = {"name": "a", "path": str(path)}
+    other = {"name": "b", "path": str(link if kind == "link" else path)}
+    witnesses = ({"file": str(path)},) if kind == "witness" else ()
+    sinks = (own,) if kind == "witness" else (own, other)
+    log = AuditLog(settings_in(tmp_path, {"witnesses": witnesses}, sinks=sinks))
+
+    with pytest.raises(AuditError, match=r"two sinks or witnesses write to .*: give each a file"):
+        log.start()
+    log.close()
+    assert not path.exists()
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no lock can be had, a start is refused, and says which folder it is."""
+
+    def unlocked(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unlocked)
+    log = AuditLog(settings_in(tmp_path))
+
+    with pytest.raises(AuditError, match=f"{tmp_path} can't be locked, .*: No locks available"):
+        log.start()
+    log.close()
+
+
+@pytest.mark.parametrize("cut", [0, 250])
+def test_each_file_of_a_crash_is_proven_alone(tmp_path: Path, cut: int) -> None:
+    """Files of two sinks may end differently after a crash: the next log names both ends."""
+    data, other = killed(tmp_path), tmp_path / "other.jsonl"
+    other.write_bytes(data[: len(data.splitlines(keepends=True)[0]) + cut])
+    sinks = [{"name": path.stem, "path": str(path)} for path in (tmp_path / "audit.jsonl", other)]
+    run(settings_in(tmp_path, sinks=tuple(sinks)))
+    run(settings_in(tmp_path, sinks=tuple(sinks)))
+
+    assert errors(tmp_path) == []
+    assert errors(tmp_path, other) == []
+    assert errors(tmp_path, tmp_path / "audit.jsonl", other) == []

@@ -4,6 +4,7 @@ import gzip
 import os
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -259,6 +260,24 @@ def test_a_line_that_a_full_disk_divided(tmp_path: Path, at: int) -> None:
         assert report.is_proven
         assert [severity for _, _, severity in told(report)] == ["note"]
     assert not verified(tmp_path, [*before, behind[0][:39] + b"X"], behind).is_proven
+
+
+def test_a_crash_at_the_start(tmp_path: Path) -> None:
+    """A worker may have no log of a run that crashed; but one that a later log names is missed."""
+    crash: dict[str, Any] = {"reason": "crashed", "after": 6, "recovered_by": "authz-1/0/x"}
+    first = full_log(5, workers=2, close=False)
+    first.close(**crash)
+    gone = full_log(5, worker=1, workers=2, close=False)
+    gone.close(**crash)
+    rest: dict[str, Any] = {"run": "b", "start": 60, "workers": 2}
+    second, third = full_log(5, previous=[first], **rest), full_log(5, worker=1, **rest)
+    named = full_log(5, worker=1, previous=[gone], **rest)
+    stopped = full_log(5, workers=2)
+    after = full_log(5, previous=[stopped], **rest)
+
+    assert verified(tmp_path, first.lines + second.lines + third.lines).is_proven
+    assert not verified(tmp_path, first.lines + second.lines + named.lines).is_proven
+    assert not verified(tmp_path, stopped.lines + after.lines + third.lines).is_proven
 
 
 def test_partial(tmp_path: Path) -> None:

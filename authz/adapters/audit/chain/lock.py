@@ -27,9 +27,10 @@ class WorkerLock:
             os.close(descriptor)
             told = f"another process named {server} writes to {log}; set another audit.chain.name"
             raise OSError(errno.EBUSY, told) from None
-        except OSError:  # some network file systems have no locks
+        except OSError as error:  # some network file systems have no locks
             os.close(descriptor)
-            raise
+            told = f"{path.parent} can't be locked, as a chained log must be: {error.strerror}"
+            raise OSError(error.errno, told) from None
         return cls(descriptor)
 
     def close(self) -> None:

@@ -1,7 +1,9 @@
 """Opens and closes the log of a process: locks, earlier logs, and the lines that say so."""
 
+import errno
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -31,7 +33,7 @@ class Chain:
         """Read the key. Raises ChainKeyError."""
         self._signer = read_signer(chain)
         self._files = [Path(str(one.path)) for one in settings.places if one.kind == "file"]
-        self._written = frozenset(path for _, path in written_files(settings))
+        self._written = [path for _, path in written_files(settings)]
         self._identity = identity
         self._held = ExitStack()
         self.log = TreeLog(
@@ -47,19 +49,27 @@ class Chain:
 
         Raises OSError.
         """
+        self._require_files_of_their_own()
         worker, workers = self._identity.worker, self._identity.workers
         recovery = Recovery(self._signer, worker, workers, self.log.origin, self._written)
-        ends: dict[str, PreviousLog] = {}
+        # After a crash each file is closed alone, so that a log may have several ends.
+        ends: dict[PreviousLog, None] = {}
         for path in filter(_is_kept, self._files):
             self._held.enter_context(closing(WorkerLock.hold(path, self._signer.name, worker)))
-            for end in recovery.recover(path):
-                known = ends.get(end.log)
-                # After a crash one file may have more of a log than another.
-                if known is None or known.size < end.size:
-                    ends[end.log] = end
+            ends |= dict.fromkeys(recovery.recover(path))
         return self.log.note(self._first(ends))
 
-    def _first(self, ends: Mapping[str, PreviousLog]) -> dict[str, object]:
+    def _require_files_of_their_own(self) -> None:
+        """Raise OSError if two sinks or witnesses write to one file: no chain is whole there."""
+        seen: set[str] = set()
+        for path in filter(_is_kept, self._written):
+            real = os.path.realpath(path)
+            if real in seen:
+                told = f"two sinks or witnesses write to {path}: give each a file of its own"
+                raise OSError(errno.EINVAL, told)
+            seen.add(real)
+
+    def _first(self, ends: Iterable[PreviousLog]) -> dict[str, object]:
         return {
             "audit": "opened",
             "time": time_text(time.time()),
@@ -68,7 +78,7 @@ class Chain:
             "worker": self._identity.worker,
             "workers": self._identity.workers,
             "run": self._identity.run,
-            "previous": [end.members() for end in ends.values()],
+            "previous": [end.members() for end in ends],
         }
 
     def dropped(self, count: int, since: float, until: float) -> Batch:
