@@ -27,12 +27,14 @@ COPY docs/man/authz.1 docs/man/authz.1
 ARG SOURCE_DATE_EPOCH
 RUN python -m pip --python /opt/build/bin/python wheel --no-deps --no-index --no-build-isolation \
       --wheel-dir /dist .
-# Both extras, one of them, or (empty) none.
-ARG EXTRAS=spiffe,cel
-RUN case "$EXTRAS" in \
-      "" | spiffe | cel | spiffe,cel | cel,spiffe) ;; \
-      *) echo "EXTRAS is spiffe,cel or one of these or empty, and not: $EXTRAS" >&2; exit 1 ;; \
-    esac \
+# All extras, some of them, or (empty) none.
+ARG EXTRAS=spiffe,cel,otel
+RUN IFS=, && for extra in $EXTRAS; do \
+      case "$extra" in \
+        spiffe | cel | otel) ;; \
+        *) echo "EXTRAS is spiffe,cel,otel or some of these or empty, and not: $EXTRAS" >&2; exit 1 ;; \
+      esac; \
+    done && unset IFS \
     && python -m venv --without-pip /opt/authz \
     && python -m pip --python /opt/authz/bin/python install --no-index --find-links /wheels \
       "$(echo /dist/*.whl)${EXTRAS:+[$EXTRAS]}" \

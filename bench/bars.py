@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.measure import Run
-from bench.servers import BEFORE, C_ECHO, GO, GO_CACHE, GO_ECHO, GRPCIO, OURS
+from bench.servers import BEFORE, C_ECHO, CHAINED, GO, GO_CACHE, GO_ECHO, GRPCIO, OURS, SWITCHED
 from bench.start import Starts
 
 PATHS, TOKENS, CALLS, RAW = "new path", "cold ES256", "MCP call", "raw headers"
@@ -95,8 +95,14 @@ def _further(run: Run, raw_us: float) -> Iterator[tuple[str, str, float | None, 
     yield "(new token - raw verification) / remembered", "32", (new - raw_us) / known, 3.0
     yield "through Envoy, added p50 / C echo's", "one", _added(run, "p50"), 1.15
     yield "through Envoy, added p99 / C echo's", "one", _added(run, "p99"), 1.5
-    silent = 1 - 1 / run.ratio("ours, recorded", "ours, silent")
-    yield "metrics and audit, part of a remembered check", "32", silent, 0.05
+    yield from recording_rows(run)
+
+
+def recording_rows(run: Run) -> Iterator[tuple[str, str, float, float]]:
+    """Yield the parts of a remembered check that recording it takes, without and with a chain."""
+    for server, what in ((SWITCHED, "metrics and audit"), (CHAINED, "metrics, audit and chain")):
+        share = 1 - 1 / run.ratio(of(server, "recorded"), of(server, "silent"))
+        yield f"{what}, part of a remembered check", "32", share, 0.05
 
 
 def _added(run: Run, part: str) -> float | None:

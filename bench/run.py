@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Final
 
 from bench import echo, inside, start
-from bench.bars import CALLS, PATHS, PRINCIPALS, RAW, TOKENS, bars, of
+from bench.bars import CALLS, PATHS, PRINCIPALS, RAW, TOKENS, bars, of, recording_rows
 from bench.loads import Load
 from bench.measure import Run, cpu_seconds
 from bench.messages import Maker
-from bench.servers import ALGORITHMS, GO, GO_CACHE, GRPCIO, OURS, SWITCHED, Bench
+from bench.servers import ALGORITHMS, CHAINED, GO, GO_CACHE, GRPCIO, OURS, SWITCHED, Bench
 from bench.through_envoy import through_envoy
 
 PAIRS: Final = 60
@@ -61,7 +61,7 @@ def turns(bench: Bench) -> Iterator[Turn]:
         (TOKENS, messages.new_tokens(issuers["ES256"]), whole, COLD_COUNTS),
     ]
     for server in bench.addresses:
-        if server != SWITCHED:
+        if server not in {SWITCHED, CHAINED}:
             for mode, count in COUNTS.items():
                 yield Turn(server, server, mode, known, count)
     for what, make, servers, counts in work:
@@ -88,16 +88,23 @@ def measure(bench: Bench, run: Run) -> None:
 
 
 def recording(bench: Bench, run: Run) -> None:
-    """What metrics and audit cost: pairs of short turns of one process, with them and without."""
-    known, pid = bench.messages.remembered(), bench.pids[SWITCHED]
-    is_silent = False
+    """What metrics, audit and its chain cost: turns of one process, with them and without."""
     for _ in range(max(4, int(PAIRS * run.scale))):
-        for name in random.sample(["recorded", "silent"], 2):
-            if (name == "silent") != is_silent:
-                os.kill(pid, echo.RECORDED if is_silent else echo.SILENT)
-                is_silent = not is_silent
-                time.sleep(SETTLE_SECONDS)
-            take(bench, run, Turn(f"ours, {name}", SWITCHED, "32", known, 3000))
+        for server in random.sample([SWITCHED, CHAINED], 2):
+            _pair(bench, run, server)
+
+
+def _pair(bench: Bench, run: Run, server: str) -> None:
+    """Give a server a short turn that is recorded, and one that is not; it ends recording."""
+    known = bench.messages.remembered()
+    for name in random.sample(["recorded", "silent"], 2):
+        if name == "silent":
+            os.kill(bench.pids[server], echo.SILENT)
+            time.sleep(SETTLE_SECONDS)
+        take(bench, run, Turn(of(server, name), server, "32", known, 3000))
+        if name == "silent":
+            os.kill(bench.pids[server], echo.RECORDED)
+        time.sleep(SETTLE_SECONDS)
 
 
 def take(bench: Bench, run: Run, turn: Turn) -> None:
@@ -137,6 +144,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="part of the requests")
     parser.add_argument("--json", type=Path, help="also write the cells to this file")
+    parser.add_argument(
+        "--recording", action="store_true", help="only what metrics, audit and its chain cost"
+    )
     parser.add_argument("--inside", action="store_true", help="only what needs no server")
     parser.add_argument(
         "--before", type=Path, metavar="CHECKOUT", help="another checkout, measured in the same run"
@@ -168,10 +178,24 @@ def _with_servers(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(cells, indent=1) + "\n")
 
 
+def _recording_alone(options: argparse.Namespace) -> None:
+    run = Run(options.rounds, options.scale)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        bench = Bench(Path(folder), stack)
+        recording(bench, run)
+        rows = [
+            f"{text}: {share:.2f}, at most {most}." for text, _, share, most in recording_rows(run)
+        ]
+        print(report(run, bench, rows))
+
+
 def main() -> None:
     """Measure, and print."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped too
     options = _options()
+    if options.recording:
+        _recording_alone(options)
+        return
     if not options.inside:
         _with_servers(options)
     print("\n" + "\n".join(inside.report(options.scale)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import authz
+from authz.review.audit_chain.keys import make_key
 from bench.build import BuildError, build_c, build_go
 from bench.loads import METHOD, Generator, in_c, in_python
 from bench.measure import cpu_seconds, resident_mb
@@ -26,6 +27,7 @@ SERVER_CORE, LOAD_CORE = {0}, {1}
 OURS: Final = "ours"
 GRPCIO: Final = "ours, grpcio"
 SWITCHED: Final = "ours-switched"
+CHAINED: Final = "ours-chained"  # the same, with audit.chain
 BEFORE: Final = "before"
 C_ECHO: Final = "C echo"
 GO_ECHO: Final = "Go echo"
@@ -107,10 +109,19 @@ class Bench:
         self.answer.write_bytes(self._ask(Path(self.addresses[OURS].removeprefix("unix:"))))
         for kind in ("bare", "stock"):
             self._start_kind(kind, self.folder / f"{kind}.sock", self.answer)
-        for kind, changes in (("ours-stock", ON_GRPCIO), (SWITCHED, CHANGES)):
-            unused = self._ours(kind, changes)
+        for name, kind, changes in (
+            ("ours-stock", "ours-stock", ON_GRPCIO),
+            (SWITCHED, "ours-switched", CHANGES),
+            (CHAINED, "ours-switched", CHANGES.with_(("audit", "chain"), self._chain())),
+        ):
+            unused = self._ours(name, changes)
             unused.process.stop()
-            self._start_kind(kind, unused.socket, unused.config)
+            self._start_kind(kind, unused.socket, unused.config, name)
+
+    def _chain(self) -> dict[str, str]:
+        key = self.folder / "audit.key"
+        make_key(key)
+        return {"key": str(key)}
 
     def _start_in_c(self) -> None:
         programs = build_c()
@@ -150,11 +161,11 @@ class Bench:
         command = [sys.executable, "-P", "-m", "authz", "serve", unused.config]
         self._start(BEFORE, command, unused.socket, {"PYTHONPATH": str(checkout)})
 
-    def _start_kind(self, kind: str, path: Path, file: Path) -> None:
+    def _start_kind(self, kind: str, path: Path, file: Path, name: str = "") -> None:
         command = [sys.executable, "-m", "bench.echo", kind, f"unix:{path}", file]
         # As the command sets it for itself; the others are to be as most people have them.
         tuned = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
-        self._start(kind, command, path, {} if "stock" in kind else tuned)
+        self._start(name or kind, command, path, {} if "stock" in kind else tuned)
 
     def _start(
         self,

@@ -1,6 +1,7 @@
 """Settings of servers that receive what this server tells of its work: TLS, and OTLP."""
 
 import re
+from importlib.util import find_spec
 from typing import Annotated, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -37,6 +38,7 @@ _OWN_HEADERS: Final = frozenset(
         "upgrade",
     ]
 )
+_OTLP_MODULE: Final = "opentelemetry.proto"
 _Section = TypeVar("_Section", bound=Settings)
 
 
@@ -179,3 +181,11 @@ class OtlpSettings(Settings):
             raise MisfitError(message, "otlp", "endpoint")
         if url.path.endswith(other):
             raise MisfitError(f"{other} takes another signal: use {path}", "otlp", "endpoint")
+
+
+def is_otlp_installed() -> bool:
+    """Tell whether the extra otel is installed, without loading it."""
+    try:
+        return find_spec(_OTLP_MODULE) is not None
+    except ModuleNotFoundError:  # not even the package above it
+        return False

@@ -78,6 +78,7 @@ _MEANT: Final[Mapping[str, Callable[[str], list[str]]]] = MappingProxyType(
         _LISTEN: partial(_address, 9191),
         _HOST_AND_PORT: partial(_address, 9192),
         _PREFIX: _prefix,
+        _RECEIVER: partial(_address, 6514),
         **dict.fromkeys((_HEADER, _RULE_HEADER, _ADDED, _REMOVED), _lower),
     }
 )

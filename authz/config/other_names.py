@@ -75,6 +75,10 @@ _ADVICE: Final[Mapping[str, str]] = {
     "secret": _NO_SECRET,
     "clientsecret": _NO_SECRET,
     "hmacsecret": _NO_SECRET,
+    "chain": "it is a part of audit: write audit: {chain: {key: ...}}",
+    "sinks": "it is a part of audit: write audit: {sinks: [...]}",
+    "redact": "it is a part of audit: write audit: {redact: {...}}",
+    "witnesses": "it is a part of chain: write chain: {witnesses: [...]}",
     "jwksuri": _IN_KEYS,
     "discovery": _IN_KEYS,
 }

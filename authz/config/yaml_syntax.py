@@ -37,7 +37,10 @@ _PARSER: Final = (
         "did not find expected alphabetic or numeric character",
         "a text that begins with * or & must stand in quotes",
     ),
-    ("block sequence entries are not allowed", "a list begins here: put '- ' on the next line"),
+    (
+        "block sequence entries are not allowed",
+        "a list begins here: put '- ' on the next line; a dash as text must stand in quotes",
+    ),
     ("expected whitespace", "after a name that begins with ! & or * a space is expected"),
     ("found unexpected ':'", "a ':' is not expected here: the text must stand in quotes"),
     ("escape", "a \\ between double quotes begins an escape: use single quotes"),

@@ -17,6 +17,7 @@ from authz.core.policy.query import PolicyQuery
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation, Request
 from authz.core.spiffe import SpiffeId, SpiffeIdError
+from authz.core.tlog.own_lines import OWN
 from authz.review.audit_files import AuditLogs
 
 # The fields that decisions read and the config may redact (audit.redact).
@@ -176,7 +177,6 @@ class _OwnLine(msgspec.Struct, frozen=True, gc=False):
 
 # Claims are as deep as a token, and are members of a record.
 MAX_DEPTH: Final = strict_json.MAX_DEPTH + 4
-_OWN: Final = b'{"audit":"'
 
 
 def read_records(
@@ -187,7 +187,7 @@ def read_records(
     The lines that a log has about itself are left out; ``own`` counts them.
     """
     for file, number, line in logs.lines():
-        if line.startswith(_OWN) and (told := _read_own(line)) is not None:
+        if line.startswith(OWN) and (told := _read_own(line)) is not None:
             if own is not None:
                 own.add(told.audit, told.count)
         else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.adapters.audit.records.redaction import Redaction
-from authz.adapters.audit.settings import RedactionSettings
+from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.files import read_at_rest
 from authz.adapters.revocation_file.settings import NEW_FILE
 from authz.adapters.revocation_file.watched import RevocationFile

@@ -20,11 +20,13 @@ def open_tracer(
     ``exemplify`` is told of each check that becomes a span, as by ``TraceExporter``.
     """
     try:
-        from authz.adapters.tracing.exporter import TraceExporter  # noqa: PLC0415 - optional
-        from authz.adapters.tracing.sending import open_sender  # noqa: PLC0415 - likewise
+        from authz.adapters.receivers.otlp import check_tls, open_exporter  # noqa: PLC0415 - optional
+        from authz.adapters.receivers.otlp_signals import TRACES  # noqa: PLC0415 - likewise
+        from authz.adapters.tracing.exporter import TraceExporter  # noqa: PLC0415 - likewise
     except ImportError:
         raise BuildError(missing_extra("otel", "traces need")) from None
     try:
-        return TraceExporter(settings, open_sender(settings.otlp), exemplify)
+        check_tls(settings.otlp)
     except FetchError as error:
         raise BuildError(f"traces.otlp.tls.{error}") from None
+    return TraceExporter(settings, open_exporter(settings.otlp, TRACES), exemplify)

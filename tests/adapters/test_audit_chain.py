@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.chain.book import Book, Encoding
+from authz.adapters.audit.chain.tree_log import Encoding, TreeLog
 from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditError, AuditLog
 from authz.adapters.audit.records.line import AuditLine
@@ -65,27 +65,27 @@ def test_a_line_says_the_same_with_a_chain(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 70), max_size=8))
 def test_the_tree_grows_by_batches(sizes: list[int]) -> None:
     """Whatever the batches, the tree is the one that grows leaf by leaf."""
-    book = Book.__new__(Book)
-    book._tree, book._uncovered_since = CompactRange(), None
+    tree_log = TreeLog.__new__(TreeLog)
+    tree_log._tree, tree_log._uncovered_since = CompactRange(), None
     expected = CompactRange()
     for size in sizes:
         leaves = [leaf_hash(b"%d" % (expected.end + number)) for number in range(size)]
-        book._grow(leaves)
+        tree_log._grow(leaves)
         for leaf in leaves:
             expected.append(leaf)
 
-        assert book._tree == expected
+        assert tree_log._tree == expected
 
 
 @given(st.lists(st.tuples(st.text(max_size=9), st.floats(0, 4e9), st.text(max_size=9)), max_size=9))
 def test_a_leaf_is_the_hash_of_its_line(drawn: list[tuple[str, float, str]]) -> None:
     """Whatever is in a line, its leaf is the hash of the bytes that are written."""
-    book = Book(NoteSigner(NAME, key_pem()), 0, Encoding(), records=9, interval=9.0)
+    tree_log = TreeLog(NoteSigner(NAME, key_pem()), 0, Encoding(), records=9, interval=9.0)
     lines = [
         AuditLine(b'{"decision":"deny"', b"", time, text, other, "d", False, 0.0)
         for text, time, other in drawn
     ]
-    batch = book.seal(lines)
+    batch = tree_log.seal(lines)
 
     assert batch.first == 0
     assert batch.leaves == tuple(leaf_hash(one[:-1]) for one in batch.lines)
@@ -118,7 +118,7 @@ def test_a_checkpoint_comes_by_itself(tmp_path: Path) -> None:
         wait_until(lambda: path.read_bytes().count(b'"audit":"checkpoint"') >= 1)
         wait_until(lambda: log.status().checkpoint_at is not None)
         assert log._chain is not None
-        wait_until(lambda: log._chain.book.uncovered == 0)  # type: ignore[union-attr]
+        wait_until(lambda: log._chain.log.uncovered == 0)  # type: ignore[union-attr]
 
 
 def test_rotation(tmp_path: Path) -> None:
@@ -153,6 +153,22 @@ def test_reopening_the_same_file(tmp_path: Path) -> None:
     proven = Proven(tmp_path / "audit.jsonl", key=verifier(tmp_path))
 
     assert proven.kinds.count("record") == 20
+
+
+def test_losses_are_told_in_bounds(tmp_path: Path) -> None:
+    """While nothing can be written, what is said of losses does not pile up."""
+    settings = settings_in(tmp_path, queue=2).model_copy(update={"path": "/dev/full"})
+    log = AuditLog(settings)
+    log.start()
+    for number in range(200):
+        log.append(line(number))
+        log._want_checkpoint()  # the clerk looks now
+        wait_until(lambda: not log._wake.is_set())
+    queued = log.status().queued
+    log.close()
+
+    assert log.status().dropped > 100
+    assert queued < 10
 
 
 def test_the_next_log_names_the_one_before(tmp_path: Path) -> None:

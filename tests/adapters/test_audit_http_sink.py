@@ -13,9 +13,10 @@ import pytest
 from pydantic import ValidationError
 
 from authz.adapters.audit.settings import HttpSinkSettings
-from authz.adapters.audit.sinks.http_receiver import CONNECTION_SECONDS, MAX_RETRY_AFTER_SECONDS
-from authz.adapters.audit.sinks.http_sink import ATTEMPTS, MAX_BATCH_BYTES, MAX_IN_DOUBT, HttpSink
-from authz.adapters.audit.sinks.receiver import ReceiverError
+from authz.adapters.audit.sinks.batches import ATTEMPTS, MAX_IN_DOUBT
+from authz.adapters.audit.sinks.http_sink import MAX_BATCH_BYTES, HttpSink
+from authz.adapters.receivers.http_receiver import CONNECTION_SECONDS
+from authz.adapters.receivers.receiver import MAX_RETRY_AFTER_SECONDS, ReceiverError
 from lab.ca import Authority
 from support.record_receiver import CUT, Decide, Received, RecordReceiver, Reply, always
 from support.world import PATIENCE_SECONDS, wait_until
@@ -317,7 +318,7 @@ def test_a_connection_is_left_in_time(
 ) -> None:
     """After some minutes a fresh connection is made, so that changed addresses count."""
     assert CONNECTION_SECONDS <= 300
-    monkeypatch.setattr("authz.adapters.audit.sinks.http_receiver.CONNECTION_SECONDS", 0.0)
+    monkeypatch.setattr("authz.adapters.receivers.http_receiver.CONNECTION_SECONDS", 0.0)
     sink = sink_for(receiver)
     for number in range(3):
         sink.take(numbered(number, number + 1))

@@ -38,7 +38,7 @@ class Receiver:
     def mend(self) -> None:
         """Be there, and answer well."""
         self.server.decide = always(Reply())
-        self.sink._receiver._timeout = PATIENCE_SECONDS
+        self.sink._timeout = PATIENCE_SECONDS
         self._go.set()
         if self._is_away:
             self.server.start()
@@ -57,7 +57,7 @@ class Receiver:
             return CUT
 
         self.server.decide = wait
-        self.sink._receiver._timeout = 0.5
+        self.sink._timeout = 0.5
 
     def lose_answers(self) -> None:
         """Take, and cut the connection."""

@@ -45,7 +45,7 @@ with open(told, "a", buffering=1) as promises:
         while log.status().queued and not ended.is_set():
             time.sleep(0.002)
         if not log.status().queued:
-            print(log._chain.book.origin, count, file=promises)
+            print(log._chain.log.origin, count, file=promises)
 log.close()
 """
 

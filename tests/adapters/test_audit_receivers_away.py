@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ import pytest
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.batch import Batch
+from authz.adapters.audit.chain.tree_log import Encodes
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.settings import SinkSettings
+from authz.adapters.audit.sinks.network_sinks import network_sink_of
 from authz.adapters.audit.sinks.sink import sink_of
 from authz.adapters.audit.sinks.status import SinkStatus
 from authz.adapters.audit.sinks.writer import SinkWriter, WriterLimits
@@ -26,7 +28,7 @@ from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.storm import CHECK
-from support.audit_chain import key_in
+from support.audit_chain import key_in, line
 from support.record_receiver import CUT, Received, RecordReceiver, Reply, always
 from support.world import (
     PATIENCE_SECONDS,
@@ -89,16 +91,29 @@ def running(*sinks: dict[str, Any], **changes: Any) -> Iterator[AuditLog]:
         log.close()
 
 
-def append(log: AuditLog, lines: list[Line]) -> None:
+def append(log: AuditLog, lines: Iterable[Encodes]) -> None:
     """Append lines as fast as the log's own queue takes them."""
-    for line in lines:
-        if not log.append(line):
-            wait_until(lambda line=line: log.append(line))  # type: ignore[misc]
+    for each in lines:
+        if not log.append(each):
+            wait_until(lambda each=each: log.append(each))  # type: ignore[misc]
 
 
 def status(log: AuditLog, name: str) -> SinkStatus:
     """A sink's state."""
     return next(one for one in log.status().sinks if one.name == name)
+
+
+def hang(receiver: RecordReceiver) -> tuple[threading.Event, threading.Event]:
+    """Let a receiver hang until the first event is set; the second is set by its first request."""
+    go, asked = threading.Event(), threading.Event()
+
+    def wait(_: Received) -> Reply:
+        asked.set()
+        go.wait(PATIENCE_SECONDS)
+        return CUT
+
+    receiver.decide = wait
+    return go, asked
 
 
 def test_a_minute_away(tmp_path: Path, receiver: RecordReceiver) -> None:
@@ -140,14 +155,7 @@ def test_a_minute_away(tmp_path: Path, receiver: RecordReceiver) -> None:
 
 def test_a_receiver_that_hangs_delays_nobody(tmp_path: Path, receiver: RecordReceiver) -> None:
     """While it answers nothing, checks are answered and other sinks have all records."""
-    go, asked = threading.Event(), threading.Event()
-
-    def wait(_: Received) -> Reply:
-        asked.set()
-        go.wait(PATIENCE_SECONDS)
-        return CUT
-
-    receiver.decide = wait
+    go, asked = hang(receiver)
     sinks = (
         http(receiver, "hangs", queue=10, spool=spool(tmp_path / "spool")),
         http(receiver, "hangs-too", queue=10),
@@ -180,13 +188,13 @@ def test_a_chain_through_a_spool(tmp_path: Path, receiver: RecordReceiver) -> No
     chain = {"key": str(key_in(tmp_path)), "name": "authz-1", "records": 100}
     sink = http(receiver, "siem", queue=20, spool=spool(tmp_path / "spool"))
     with running(sink, chain=chain) as log:
-        append(log, numbered(0, 300))
+        append(log, [line(number) for number in range(300)])
         wait_until(lambda: len(receiver.lines()) > 300)
         receiver.stop()
-        append(log, numbered(300, 900))
+        append(log, [line(number) for number in range(300, 900)])
         wait_until(lambda: status(log, "siem").spooled_bytes)
         receiver.start()
-    found = [json.loads(line) for line in dict.fromkeys(receiver.lines())]
+    found = [json.loads(each) for each in dict.fromkeys(receiver.lines())]
     leaves = [one["index"] for one in found if "index" in one]
 
     assert leaves == list(range(902))  # with opened and closed
@@ -214,14 +222,7 @@ def test_a_restart_while_it_is_away(tmp_path: Path, receiver: RecordReceiver) ->
 
 def test_a_close_while_it_hangs(tmp_path: Path, receiver: RecordReceiver) -> None:
     """A stop does not wait for a receiver: lines that it holds up are kept for the next start."""
-    go, asked = threading.Event(), threading.Event()
-
-    def wait(_: Received) -> Reply:
-        asked.set()
-        go.wait(PATIENCE_SECONDS)
-        return CUT
-
-    receiver.decide = wait
+    go, asked = hang(receiver)
     sink = http(receiver, "siem", spool=spool(tmp_path / "spool"))
     log = AuditLog(AuditSettings.model_validate({"sinks": (sink,)}))
     log.start()
@@ -369,3 +370,28 @@ def test_a_server_that_is_killed_while_it_is_away(tmp_path: Path, receiver: Reco
         jwks.close()
 
     assert {json.loads(line)["decision_id"] for line in receiver.lines()} == allowed
+
+
+def test_what_a_hanging_receiver_loses_is_told(
+    receiver: RecordReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stop that does not wait for a receiver says how many records it has not taken."""
+    answering = threading.Event()
+
+    def late(_: Received) -> Reply:
+        answering.wait(PATIENCE_SECONDS)
+        return Reply()
+
+    receiver.decide = late
+    place = SinkSettings.model_validate(http(receiver, "siem"))
+    writer = SinkWriter(place, network_sink_of(place), WriterLimits(queue=100))
+    writer.start()
+    writer.put(Batch(tuple(numbered(0, 70))))
+    wait_until(lambda: bool(receiver.requests))
+    writer.stop()
+    writer.join(0.01)
+    told = caplog.messages.copy()
+    answering.set()
+    writer.join(PATIENCE_SECONDS)
+
+    assert told == ["70 audit records could not be written to siem"]

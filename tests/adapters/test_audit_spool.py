@@ -154,6 +154,13 @@ while True:
 """
 
 
+def test_the_folder_is_for_the_server_alone(tmp_path: Path) -> None:
+    """Each folder that the spool makes is its owner's, also the one that the config names."""
+    opened(tmp_path / "spool" / "siem" / "0").close()
+    for folder in ("spool", "spool/siem", "spool/siem/0"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
+
+
 def test_kill_9(tmp_path: Path) -> None:
     """A process that is killed has lost no line that it appended; none is cut, or out of order."""
     number, delivered = 0, -1

@@ -10,22 +10,21 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from authz.adapters.audit.sinks.otlp_grpc import METHOD
+from authz.adapters.audit.sinks.batches import ATTEMPTS, MAX_IN_DOUBT
 from authz.adapters.audit.sinks.otlp_sink import (
-    ATTEMPTS,
-    MAX_IN_DOUBT,
     MAX_REQUEST_BYTES,
     OtlpSink,
 )
-from authz.adapters.audit.sinks.otlp_verdict import (
+from authz.adapters.audit.sinks.sink import Sink
+from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.otlp_signals import LOGS
+from authz.adapters.receivers.otlp_verdict import (
     OURS_CODES,
     OURS_STATUSES,
     RETRYABLE_CODES,
     RETRYABLE_STATUSES,
 )
-from authz.adapters.audit.sinks.receiver import ReceiverError
-from authz.adapters.audit.sinks.sink import Sink
-from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.receiver import ReceiverError
 from lab.ca import Authority
 from support.conformance.audit_sink import AuditSinkConformance, Destination
 from support.no_message import answering_nothing
@@ -200,7 +199,7 @@ def test_grpc_codes_that_refuse_records(code: str, caplog: pytest.LogCaptureFixt
 
 def test_grpc_answer_without_a_message() -> None:
     """An OK that brings no answer does not say that a collector took the records."""
-    with answering_nothing(METHOD) as url:
+    with answering_nothing(LOGS.method) as url:
         sink = OtlpSink(OtlpSettings(endpoint=url, insecure=True), "siem")
         with pytest.raises(ReceiverError, match="without a message"):
             sent(sink, LINE)

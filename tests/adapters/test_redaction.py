@@ -20,7 +20,7 @@ from authz.adapters.audit.records.record import (
 )
 from authz.adapters.audit.records.redaction import Parties, Redaction
 from authz.adapters.audit.records.sweep import sweep
-from authz.adapters.audit.settings import DroppedField, HashedField, RedactionSettings
+from authz.adapters.audit.redaction_settings import DroppedField, HashedField, RedactionSettings
 from authz.config import ConfigError, load_text
 from lab.config_builder import LAB
 from lab.mesh import CONFIG

@@ -15,9 +15,9 @@ import pytest
 from authz import __version__
 from authz.adapters.audit.settings import SyslogSinkSettings
 from authz.adapters.audit.sinks import syslog_sink
-from authz.adapters.audit.sinks.receiver import ReceiverError
 from authz.adapters.audit.sinks.sink import Sink
 from authz.adapters.audit.sinks.syslog_sink import SyslogSink
+from authz.adapters.receivers.receiver import ReceiverError
 from lab.ca import Authority, Svid
 from support.conformance.audit_sink import AuditSinkConformance, Destination
 from support.rsyslog import Rsyslog, RsyslogTls

@@ -14,9 +14,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from authz.adapters.receiver_settings import OtlpSettings, ReceiverTlsSettings
+from authz.adapters.receivers.otlp import open_exporter
+from authz.adapters.receivers.otlp_signals import TRACES
+from authz.adapters.receivers.receiver import MAX_ANSWER_BYTES, ReceiverError
 from authz.adapters.tracing import TracesSettings, exporter
 from authz.adapters.tracing.exporter import MAX_BATCH, MAX_QUEUED, TRIES, TraceExporter
-from authz.adapters.tracing.sending import EXPORT, MAX_ANSWER_BYTES, SendError, open_sender
 from authz.adapters.tracing.traced import TracedCheck
 from authz.config import ConfigError, load_text
 from authz.wiring.files import BuildError
@@ -109,14 +111,18 @@ def test_a_collector_that_comes_back(receiver: Receiver, caplog: pytest.LogCaptu
         wait_until(lambda: running.status().exported >= 1)
     assert not running.status().is_failing
     assert [one.message for one in caplog.records if one.levelname == "WARNING"] == [
-        "spans can't be sent: traces.otlp: gRPC status UNAVAILABLE"
+        "spans can't be sent: traces.otlp: it answered UNAVAILABLE"
     ]
     assert WORDS not in caplog.text
 
 
 @pytest.mark.parametrize(
     ("code", "tries"),
-    [(grpc.StatusCode.INVALID_ARGUMENT, 1), (grpc.StatusCode.RESOURCE_EXHAUSTED, TRIES)],
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, 1),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 1),  # without RetryInfo
+        (grpc.StatusCode.UNAVAILABLE, TRIES),
+    ],
 )
 @pytest.mark.usefixtures("hurried")
 def test_tries_are_bounded(receiver: Receiver, code: grpc.StatusCode, tries: int) -> None:
@@ -140,6 +146,17 @@ def test_http_statuses(receiver: Receiver, status: int, tries: int) -> None:
         running.take(CHECK)
         wait_until(lambda: running.status().dropped == 1)
     assert receiver.tries == tries
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_collector_that_asks_to_be_left_alone(receiver: Receiver) -> None:
+    """A batch that it will take later is sent no sooner than it asks; a stop does not wait."""
+    receiver.status, receiver.retry_after = 503, "100"
+    with exporting(receiver.http_url, protocol="http") as running:
+        running.take(CHECK)
+        wait_until(lambda: running.status().is_failing)
+    assert receiver.tries == 1
+    assert running.status().dropped == 1
 
 
 @pytest.mark.parametrize(("number", "rejected"), [(1, 1), (-5, 0), (2**62, 2)])
@@ -177,7 +194,7 @@ def test_an_answer_that_is_none(receiver: Receiver, protocol: str, size: int) ->
 def test_the_queue_is_bounded() -> None:
     """What finds it full is dropped, and counted."""
     otlp = OtlpSettings(endpoint="http://127.0.0.1:1", insecure=True)
-    idle = TraceExporter(TracesSettings(otlp=otlp), open_sender(otlp))
+    idle = TraceExporter(TracesSettings(otlp=otlp), open_exporter(otlp, TRACES))
     for _ in range(MAX_QUEUED + 5):
         idle.take(CHECK)
     assert idle.status().dropped == 5
@@ -201,7 +218,7 @@ def test_a_stop_sends_what_is_left(receiver: Receiver) -> None:
 
 def test_an_answer_without_a_message(caplog: pytest.LogCaptureFixture) -> None:
     """An OK that brings no answer is a failure of the receiver's, which the log tells."""
-    with answering_nothing(EXPORT) as url, exporting(url) as running:
+    with answering_nothing(TRACES.method) as url, exporting(url) as running:
         running.take(CHECK)
         wait_until(lambda: running.status().is_failing)
     assert "it answered without a message" in caplog.text
@@ -214,8 +231,9 @@ def test_an_address_that_is_refused(protocol: str) -> None:
     url = "http://169.254.169.254/v1/traces"
     settings = {"endpoint": url if protocol == "http" else url.removesuffix("/v1/traces")}
     otlp = OtlpSettings.model_validate({**settings, "protocol": protocol, "insecure": True})
-    with closing(open_sender(otlp)) as sender, pytest.raises(SendError, match="link-local"):
-        sender.send(b"", 5.0)
+    opened = open_exporter(otlp, TRACES)
+    with closing(opened), pytest.raises(ReceiverError, match="link-local"):
+        opened.export(b"", 5.0)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

@@ -47,10 +47,12 @@ def test_key(tmp_path: Path, signer: NoteSigner, capsys: pytest.CaptureFixture[s
 def test_key_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is missing, a file of another kind, and a bad name are told."""
     (tmp_path / "words").write_text("words")
+    (tmp_path / "audit.pub").write_text(NoteSigner("a", private_pem()).public_pem)
     (tmp_path / "audit.key").write_bytes(private_pem("p256"))
     for path, name, why in (
         (tmp_path / "none" / "audit.key", "a", "No such file"),
-        (tmp_path / "words", "a", "not a private key"),
+        (tmp_path / "words", "a", "not a private key in PEM\n"),
+        (tmp_path / "audit.pub", "a", "not a private key in PEM but a public key"),
         (tmp_path / "audit.key", "a b", "no space"),
     ):
         assert run("audit", "key", str(path), "--name", name) == 1
@@ -72,7 +74,55 @@ def test_verify(log: Path, signer: NoteSigner, capsys: pytest.CaptureFixture[str
     public.write_text("words")
     capsys.readouterr()
     assert run("audit", "verify", str(log), "--key", str(public)) == 1
-    assert f"{public}: not a public key" in capsys.readouterr().err
+    assert f"{public}: not a public key, in PEM or as NAME+HASH+KEY\n" in capsys.readouterr().err
+    private = log.parent / "audit.key"
+    assert run("audit", "verify", str(log), "--key", str(private)) == 1
+    assert "this is the private key, whose public half" in capsys.readouterr().err
+
+
+def test_no_more_is_claimed_than_is_proven(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last line does not say complete of files that may have others beside or behind them."""
+    lines = log.read_bytes().splitlines(keepends=True)
+    words = ["audit", "verify", str(log), "--key", str(tmp_path / "audit.pub")]
+    log.write_bytes(b"".join(lines[:13]))
+    assert run(*words) == 1
+    assert "is not closed: its end is missing, unless the server still runs (--running)" in (
+        capsys.readouterr().out
+    )
+    assert run(*words, "--running") == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("proven: complete and unchanged, but for what 2 notes say (")
+    log.write_bytes(b"".join(lines[10:]))
+    assert run(*words, "--partial") == 0
+    assert (
+        capsys.readouterr().out.splitlines()[-1].startswith("proven: what is here is unchanged (")
+    )
+    assert run(*words, "--partial", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["proven"], told["partial"], told["notes"]) == (True, True, 0)
+
+
+def test_files_that_cannot_be_read(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing file is told as that, and a log is no witness of itself."""
+    words = ["audit", "verify", str(log), "--key", str(tmp_path / "audit.pub")]
+    assert run(*words[:3], str(tmp_path / "none"), *words[3:]) == 1
+    assert f"{tmp_path / 'none'}: error: can't be read: No such file" in capsys.readouterr().out
+    assert run(*words, "--witness", str(log)) == 1
+    assert f"{log}: error: this is one of the files to verify" in capsys.readouterr().out
+
+
+def test_files_on_both_sides_of_a_flag(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file behind a flag is told as that, since a shell's * brings several."""
+    with pytest.raises(SystemExit):
+        run("audit", "verify", str(log), "--key", str(log.parent / "audit.pub"), str(log))
+    assert "give all files together" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("audit", "verify", str(log), "--key", str(log.parent / "audit.pub"), "--runing")
+    assert "give all files together" not in capsys.readouterr().err
 
 
 def test_verify_tells_the_line(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,23 @@ BROKEN = [
     ("trust_domains:", "@@trust_domians:", "unknown key; did you mean trust_domains?"),
     ("  drain: 5s", "@@  drian: 5s", "server.drian: unknown key; did you mean drain?"),
     ("  drain: 5s", "@@  xyz: 5s", "known here: drain, listen"),
+    ("cache: {entries: 5000}", "@@chain: {key: x}", "chain: unknown key; it is a part of audit"),
+    (
+        "cache: {entries: 5000}",
+        "@@audit: {witnesses: [{file: x}]}",
+        "audit.witnesses: unknown key; it is a part of chain",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "@@audit: {chain: {key: x, name: eu 1}}",
+        "audit.chain.name: 'eu 1' is invalid: it must be letters, digits",
+    ),
+    (
+        "cache: {entries: 5000}",
+        "@@audit: {sinks: [{syslog: {address: log.corp.example}}]}",
+        'or "[2001:db8::1]:6514"; write "log.corp.example:6514"',
+    ),
+    ("cache: {entries: 5000}", "audit:\n@@  path: -", "a dash as text must stand in quotes"),
     ("certificate: required", "@@certificate: required, x: 1", "profiles.default.x: unknown key"),
     ("cache: {entries: 5000}", "@@cache: {entires: 5000}", "did you mean entries?"),
     ("algorithms:", "@@algorithm:", "issuers[0].algorithm: unknown key; did you mean algorithms?"),

@@ -15,7 +15,7 @@ from authz.adapters.audit.settings import SinkSettings
 from authz.adapters.audit.sinks.line_facts import LineFacts
 from authz.adapters.audit.sinks.network_sinks import network_sink_of
 from authz.adapters.audit.sinks.otlp_record import ATTRIBUTES, CALL_NAMES
-from authz.adapters.audit.sinks.otlp_verdict import (
+from authz.adapters.receivers.otlp_verdict import (
     OURS_CODES,
     RETRYABLE_CODES,
     RETRYABLE_STATUSES,

@@ -130,7 +130,8 @@ def test_lines_of_the_log_about_itself(log: Path, capsys: pytest.CaptureFixture[
         b'{"audit":"gap","from":3,"to":5}\n',
         b'{"audit":"checkpoint","size":2}\n',
     )
-    log.write_bytes(b"".join(own) + log.read_bytes())
+    records, log = log.read_bytes(), log.with_name("own.jsonl")
+    log.write_bytes(b"".join(own) + records)
     assert authz(log, "replay", "--audit", str(log)) == 0
     told = capsys.readouterr().out
     assert "bad lines" not in told

@@ -32,6 +32,7 @@ class Receiver:
         headers: those of each request, in lower case.
         code: the gRPC status to fail with; None to take the spans.
         status: the HTTP status to answer.
+        retry_after: the Retry-After of HTTP's answers, None for none.
         answer: the body of each answer.
     """
 
@@ -41,6 +42,7 @@ class Receiver:
         self.headers: list[dict[str, str]] = []
         self.code: grpc.StatusCode | None = None
         self.status = 200
+        self.retry_after: str | None = None
         self.answer = ExportTraceServiceResponse().SerializeToString()
         self.tries = 0
         self._grpc = grpc.server(ThreadPoolExecutor(2))
@@ -124,6 +126,8 @@ class Receiver:
                     receiver._keep(data)
                 self.send_response(receiver.status)
                 self.send_header("content-type", "application/x-protobuf")
+                if receiver.retry_after is not None:
+                    self.send_header("retry-after", receiver.retry_after)
                 self.send_header("content-length", str(len(receiver.answer)))
                 self.end_headers()
                 self.wfile.write(receiver.answer)

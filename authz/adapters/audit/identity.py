@@ -1,4 +1,4 @@
-"""Which process of a server writes records."""
+"""Says which process of a server writes records."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Which process of a server writes a log.
+    """A process that writes a log.
 
     Attributes:
         worker: its number, from 0 on.

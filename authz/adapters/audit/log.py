@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.adapters.audit.batch import Batch
-from authz.adapters.audit.chain.book import Book, Encodes, Encoding, LooseSheets, signed_line
 from authz.adapters.audit.chain.opening import Chain
+from authz.adapters.audit.chain.tree_log import (
+    Encodes,
+    Encoding,
+    PlainLines,
+    TreeLog,
+    signed_line,
+)
 from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.settings import AuditSettings, WhenFull
 from authz.adapters.audit.sinks.opening import writer_of, writers_of
@@ -19,6 +25,7 @@ from authz.adapters.audit.sinks.writer import FOLLOW_SECONDS
 from authz.adapters.audit.witness import witnesses_of
 
 BATCH_LINES: Final = 256  # while a batch is made, its lines count twice against the limit
+TELL_SECONDS: Final = 60.0  # how long other sinks wait to be told of losses while one is full
 CLOSE_SECONDS: Final = 5.0  # how long a stop waits for the last records
 _log: Final = logging.getLogger("authz.audit")
 
@@ -95,15 +102,15 @@ class AuditLog:
         )
         chain, self._chain = settings.chain, None
         self._encoding = Encoding(settings.redact.drop)
-        self._book: Book | LooseSheets = LooseSheets(self._encoding)
+        self._sealing: TreeLog | PlainLines = PlainLines(self._encoding)
         if chain is not None:
             self._chain = Chain(settings, chain, identity or WorkerIdentity(), self._encoding)
-            self._book = self._chain.book
+            self._sealing = self._chain.log
         self._witnesses = witnesses_of(settings)
         self._noting = threading.Lock()
         for writer in self._writers:
             writer.on_change = self._note
-            writer.tell_gap = None if self._chain is None else self._chain.book.gap
+            writer.tell_gap = None if self._chain is None else self._chain.log.gap
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
     def start(self) -> None:
@@ -148,7 +155,7 @@ class AuditLog:
             unencoded=self._encoding.unencoded,
             waiting=waiting,
             sinks=sinks,
-            checkpoint_at=None if self._chain is None else self._chain.book.signed_at,
+            checkpoint_at=None if self._chain is None else self._chain.log.signed_at,
             is_witness_failing=self._is_witness_failing(),
         )
 
@@ -169,7 +176,7 @@ class AuditLog:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
-        elif self._thread.ident is None and self._chain is not None and self._chain.book.size:
+        elif self._thread.ident is None and self._chain is not None and self._chain.log.size:
             self._finish(self._chain)  # a start that failed may have written the first line
         for writer in (*self._writers, *self._witnesses):
             writer.stop()
@@ -195,46 +202,57 @@ class AuditLog:
                 _log.exception("a fault in the audit log")
 
     def _turn(self, *, is_last: bool) -> None:
-        """Hand the lines that wait now to the sinks, and keep the book."""
+        """Hand the lines that wait now to the sinks, and sign what is due."""
         waiting = len(self._lines)
         while waiting > 0:
-            count = min(waiting, BATCH_LINES, self._book.room)
+            count = min(waiting, BATCH_LINES, self._sealing.room)
             waiting -= count
             self._moving = count  # until they are taken they count twice, rather than not at all
             self._note()
-            batch = self._book.seal([self._lines.popleft() for _ in range(count)])
+            batch = self._sealing.seal([self._lines.popleft() for _ in range(count)])
             for writer in self._writers:
                 writer.put(batch)
             self._moving = 0
             self._note()
             self._sign_if_due()
         if self._chain is not None:
-            self._tell_dropped(self._chain)
+            self._tell_dropped(self._chain, is_last=is_last)
             self._sign_if_due()
             if is_last:
                 self._finish(self._chain)
 
-    def _tell_dropped(self, chain: Chain) -> None:
-        """Say in the book how many records had no room since we last looked."""
+    def _tell_dropped(self, chain: Chain, *, is_last: bool) -> None:
+        """Say in the log how many records had no room since we last looked."""
         dropped, now = self._dropped + self._encoding.unencoded, time.time()
         if dropped > self._told_dropped:
+            if not is_last and self._is_early(now):
+                return
             batch = chain.dropped(dropped - self._told_dropped, self._looked_at, now)
             for writer in self._writers:
-                writer.put(batch)
+                (writer.finish if is_last else writer.put)(batch)
             self._told_dropped = dropped
         self._looked_at = now
+
+    def _is_early(self, now: float) -> bool:
+        """Tell whether a sink could not take what is said of losses.
+
+        It would be missing there too; and the queue of a log with one place would grow for ever.
+        """
+        if self._is_one_queue:
+            return self._limit <= 0
+        return any(one.is_full for one in self._writers) and now < self._looked_at + TELL_SECONDS
 
     def _sign_if_due(self) -> None:
         if self._chain is None:
             return
-        book = self._chain.book
+        log = self._chain.log
         wanted, self._wants_checkpoint = self._wants_checkpoint, False
-        if book.is_due() or (wanted and book.uncovered):
-            self._tell_signed(book)
+        if log.is_due() or (wanted and log.uncovered):
+            self._tell_signed(log)
 
-    def _tell_signed(self, book: Book, *last: Batch) -> None:
+    def _tell_signed(self, log: TreeLog, *last: Batch) -> None:
         """Sign a checkpoint, for sinks and witnesses; the sinks take ``last`` before it."""
-        signed = signed_line(book.sign())
+        signed = signed_line(log.sign())
         for writer in self._writers:
             if last:
                 writer.finish(*last, signed)
@@ -244,8 +262,8 @@ class AuditLog:
             witness.put(signed)
 
     def _finish(self, chain: Chain) -> None:
-        """Close the book."""
-        self._tell_signed(chain.book, chain.closed())
+        """Close the log, with a checkpoint."""
+        self._tell_signed(chain.log, chain.closed())
 
     def _note(self) -> None:
         """Note how many lines may wait, and whether allows must be refused; any thread may call."""

@@ -1,18 +1,19 @@
 """The ``audit`` section of the config."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.receiver_settings import (
     LOGS_PATH,
     TRACES_PATH,
     Headers,
     OtlpSettings,
     ReceiverTlsSettings,
+    is_otlp_installed,
     require_no_tls,
     require_one_credential,
     require_private,
@@ -31,7 +32,6 @@ from authz.core.urls import check_url
 
 STANDARD_OUTPUT: Final = "-"
 SINK_KINDS: Final = ("path", "http", "otlp", "syslog")
-_OTLP_MODULE: Final = "opentelemetry.proto"
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,31}$"
 _ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]{0,253}):[0-9]{1,5}$"
 
@@ -156,20 +156,13 @@ class SinkSettings(Settings):
             raise ValueError(f"a sink needs one of {', '.join(SINK_KINDS)}")
         if len(given) > 1:
             raise MisfitError(f"a sink has one kind: leave {given[0]} or this out", given[1])
-        if self.otlp is not None and not _has_otlp():
+        if self.otlp is not None and not is_otlp_installed():
             raise MisfitError(missing_extra("otel", "an audit sink by OTLP needs"), "otlp")
         if self.otlp is not None:
             self.otlp.require_signal(LOGS_PATH, TRACES_PATH)
         if self.spool is not None and self.path is not None:
             raise MisfitError("a file needs no spool: it is on disk already", "spool")
         return self
-
-
-def _has_otlp() -> bool:
-    try:
-        return find_spec(_OTLP_MODULE) is not None
-    except ModuleNotFoundError:  # its parent is missing too
-        return False
 
 
 class WitnessSettings(Settings):
@@ -218,76 +211,6 @@ class ChainSettings(Settings):
     """
     witnesses: tuple[WitnessSettings, ...] = Field(default=(), max_length=8)
     """Places that get each checkpoint too."""
-
-
-class HashedField(Choice):
-    """The fields of a record that can be hashed."""
-
-    PRINCIPAL = "principal"
-    AGENT = "agent"
-    HOST = "host"
-    PATH = "path"
-    CLAIMS = "claims"
-
-
-class DroppedField(Choice):
-    """The fields of a record that can be left empty."""
-
-    PRINCIPAL = "principal"
-    ACTORS = "actors"
-    HOST = "host"
-    PATH = "path"
-    HEADERS = "headers"
-    CLAIMS = "claims"
-    SCOPES = "scopes"
-    DETAIL = "detail"
-    CALLS = "calls"
-    REQUEST_ID = "request_id"
-    TRACE_ID = "trace_id"
-
-
-class RedactionSettings(Settings):
-    """What records leave out, or hold as a keyed hash.
-
-    It is for records alone: the upstream's headers, the metadata for the proxy's own log and the
-    answer have their texts as before.
-    """
-
-    hash: tuple[HashedField, ...] = ()
-    """Fields of the record whose texts are replaced by a keyed hash (HMAC-SHA-256): the same text
-    always has the same hash, and nobody without the key can tell or try out the text. With
-    principal or agent, the subjects of actors are hashed too, and the text is replaced in detail,
-    challenge, claims, headers, calls, scopes, host and path. With claims, each text and number is
-    hashed.
-    """
-    drop: tuple[DroppedField, ...] = ()
-    """Fields of the record that are left empty. Texts of such a field, or of a hashed one, are
-    replaced where detail and challenge quote them. The path and the headers of a request whose
-    token was refused may hold a name that the server has not learned: redact them too. Records
-    without their claims, headers, scopes, calls, host or path can't be replayed.
-    """
-    key_file: FileText | None = None
-    """A file with the secret key of the hashes, 32 bytes or more: required with hash. With another
-    key, the same text has another hash.
-    """
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Return the names of the fields that are redacted, in the order of the alphabet."""
-        return tuple(sorted({*self.hash, *self.drop}))
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        for at, field in enumerate(self.drop):
-            if field.value in self.hash:
-                raise MisfitError(f"{field} is hashed already: leave one of them out", "drop", at)
-        if self.hash and self.key_file is None:
-            raise MisfitError("hashes need a secret key: name its file in key_file", "hash")
-        if not self.hash and self.key_file is not None:
-            raise MisfitError(
-                "a key is for hashes: list fields in hash, or leave it out", "key_file"
-            )
-        return self
 
 
 class AuditSettings(Settings):

@@ -31,9 +31,15 @@ class NoteReceiver:
 
     def __init__(self, settings: HttpSinkSettings) -> None:
         """Take the URL; the first flush connects."""
-        from authz.adapters.audit.sinks.http_receiver import HttpReceiver  # noqa: PLC0415 - loads urllib3
+        from authz.adapters.receivers.http_receiver import (  # noqa: PLC0415 - loads urllib3
+            HttpReceiver,
+            PostTarget,
+        )
 
-        self._receiver = HttpReceiver(settings)
+        self._receiver = HttpReceiver(
+            PostTarget(settings.url, settings.headers, settings.token_file, settings.tls)
+        )
+        self._timeout = settings.timeout
         self._lines: list[bytes] = []
 
     @property
@@ -50,10 +56,11 @@ class NoteReceiver:
 
     def flush(self) -> None:
         """Send the notes. Raises ReceiverError: what was not taken still waits."""
-        from authz.adapters.audit.sinks.receiver import ReceiverError  # noqa: PLC0415 - as above
+        from authz.adapters.receivers.receiver import ReceiverError  # noqa: PLC0415 - as above
 
         while self._lines:
-            answer = self._receiver.post(json.loads(self._lines[0])["checkpoint"].encode())
+            note = json.loads(self._lines[0])["checkpoint"].encode()
+            answer = self._receiver.post(note, self._timeout)
             if not 200 <= answer.status < 300:  # noqa: PLR2004 - RFC 9110 section 15.3
                 self._receiver.close()
                 raise ReceiverError(f"status {answer.status}", answer.retry_after_seconds)

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Final
 
 from authz import __version__
-from authz.adapters.tracing.sending import Sender, SendError
+from authz.adapters.receivers.otlp import Exporter
+from authz.adapters.receivers.receiver import ReceiverError
 from authz.adapters.tracing.settings import TracesSettings
 from authz.adapters.tracing.spans import SpanEncoder
 from authz.adapters.tracing.status import TraceStatus
@@ -43,7 +44,7 @@ class TraceExporter:
     def __init__(
         self,
         settings: TracesSettings,
-        sender: Sender,
+        exporter: Exporter,
         exemplify: Exemplify = lambda *_: None,
     ) -> None:
         """Begin with an empty queue; nothing is sent before ``start``.
@@ -54,7 +55,7 @@ class TraceExporter:
         self._exemplify = exemplify
         self.share = settings.sampled
         self._seconds = settings.otlp.timeout
-        self._sender = sender
+        self._exporter = exporter
         resource = {
             "service.name": settings.service_name,
             "service.version": __version__,
@@ -92,13 +93,14 @@ class TraceExporter:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_SECONDS)
-        self._sender.close()
+        self._exporter.cancel()
 
     def _run(self) -> None:
         while not self._stopping.wait(PERIOD_SECONDS):
             self._export_safely()
         while self._queue and time.monotonic() < self._end:
             self._export_safely()
+        self._exporter.close()
 
     def _export_safely(self) -> None:
         """Send a batch. No fault ends the thread."""
@@ -123,7 +125,7 @@ class TraceExporter:
         if answered is None:
             self._lost += spans
         else:
-            refused = min(max(0, answered), spans)  # the collector's number
+            refused = min(answered, spans)  # the collector's number
             self._rejected += refused
             self._exported += spans - refused
 
@@ -132,16 +134,20 @@ class TraceExporter:
         pause = PAUSE_SECONDS
         for left in reversed(range(TRIES)):
             try:
-                refused = self._sender.send(data, self._time_to_send())
-            except SendError as error:
-                self._failed(error)
-                if not left or not error.may_repeat:
+                verdict = self._exporter.export(data, self._time_to_send())
+            except ReceiverError as error:
+                self._failed(error.strerror or "")
+                if not left:
                     return None
+                asked = error.retry_after_seconds
             else:
-                self._taken(refused)
-                return refused
+                if verdict.refused:
+                    self._failed(verdict.refused)
+                    return None
+                self._taken(verdict.rejected)
+                return verdict.rejected
             jitter = random.uniform(0.5, 1.0)  # noqa: S311 - so that workers do not come at once
-            if self._stopping.wait(pause * jitter):
+            if self._stopping.wait(max(pause * jitter, asked)):
                 return None
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
         return None
@@ -151,12 +157,12 @@ class TraceExporter:
             return self._seconds
         return max(0.0, min(self._seconds, self._end - time.monotonic()))
 
-    def _failed(self, error: SendError) -> None:
+    def _failed(self, why: str) -> None:
         self._is_failing = True
         now = time.monotonic()
         if now - self._told_at >= TELL_SECONDS:
             self._told_at = now
-            _log.warning("spans can't be sent: traces.otlp: %s", error)
+            _log.warning("spans can't be sent: traces.otlp: %s", why)
 
     def _taken(self, refused: int) -> None:
         if self._is_failing:

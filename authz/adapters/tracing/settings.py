@@ -1,15 +1,17 @@
 """The ``traces`` section of the config."""
 
-from importlib.util import find_spec
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from authz.adapters.receiver_settings import LOGS_PATH, TRACES_PATH, OtlpSettings
+from authz.adapters.receiver_settings import (
+    LOGS_PATH,
+    TRACES_PATH,
+    OtlpSettings,
+    is_otlp_installed,
+)
 from authz.core.extras import missing_extra
 from authz.core.settings import MisfitError, Settings
-
-_MODULE: Final = "opentelemetry.proto"
 
 
 def _is_share(number: float) -> float:
@@ -40,14 +42,7 @@ class TracesSettings(Settings):
 
     @model_validator(mode="after")
     def _can_be_sent(self) -> Self:
-        if not _is_installed():
+        if not is_otlp_installed():
             raise MisfitError(missing_extra("otel", "traces need"), "otlp")
         self.otlp.require_signal(TRACES_PATH, LOGS_PATH)
         return self
-
-
-def _is_installed() -> bool:
-    try:
-        return find_spec(_MODULE) is not None
-    except ModuleNotFoundError:  # not even the package above it
-        return False

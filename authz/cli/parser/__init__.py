@@ -76,11 +76,18 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = command_parser(words[0] if words[0] in _NAMES else "")
     options, unknown = parser.parse_known_args(words)
     if unknown:  # told by the verb, whose usage lists what it takes
-        options.misused(f"unrecognized arguments: {' '.join(unknown)}")
+        options.misused(f"unrecognized arguments: {' '.join(unknown)}{_apart(unknown, options)}")
     listed = [value if isinstance(value, list) else [value] for value in vars(options).values()]
     if sum(values.count(STDIN) for values in listed) > 1:
         options.misused("standard input (-) can be read only once: name a file for the others")
     return options
+
+
+def _apart(unknown: Sequence[str], options: argparse.Namespace) -> str:
+    """Return what is wrong with further files, which argparse takes in one place only."""
+    has_files = any(isinstance(value, list) for value in vars(options).values())
+    is_flag = any(word.startswith("-") for word in unknown)
+    return "; give all files together, not before and after a flag" * (has_files and not is_flag)
 
 
 def _problem_of_verb(first: Sequence[str], verbs: Sequence[str]) -> str:

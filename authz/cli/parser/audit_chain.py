@@ -9,7 +9,7 @@ from authz.cli.parser.adding import add_json, add_verb, end_help
 if TYPE_CHECKING:
     from authz.cli.parser.adding import Verbs
 
-_FILES = "a file of an audit log, plain or gzip'd, in any order; - for standard input"
+_FILES = "a file of an audit log, plain or gzip'd; - for standard input"
 
 
 def add_chain_verbs(inner: "Verbs") -> None:
@@ -65,7 +65,8 @@ def _add_verify(verbs: "Verbs") -> None:
         "authz audit verify a/audit.jsonl b/audit.jsonl --key audit.pub --server a --server b "
         "--witness checkpoints.txt",
         status="0 all is proven, 1 something is not, or a file can't be read, 2 usage",
-        note="What the server signed itself, such as lost records and a crash, is told as a note.",
+        note="Give all files, in any order. What the server signed itself, such as lost records "
+        "and a crash, is told as a note.",
     )
     _add_files(verify)
     add = verify.add_argument
@@ -115,7 +116,7 @@ def _add_prove(verbs: "Verbs") -> None:
         "authz audit prove 0190a5d2b7c87d3e9f10111213141516 audit.jsonl --key audit.pub > "
         "decision.tlog-proof",
         status="0 the proof was printed, 1 the record is not there or not proven, 2 usage",
-        note="The files of one log are given from old to new.",
+        note="Several files are given from old to new. The one with the record mostly suffices.",
     )
     prove.add_argument("decision_id", metavar="DECISION_ID", help="decision_id of the record")
     _add_files(prove)
@@ -153,5 +154,6 @@ def _add_public_key(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         required=True,
-        help="a file with the public key, in PEM or as NAME+HASH+KEY (repeatable: earlier keys)",
+        help="a file with the public key that authz audit key prints, in PEM or as NAME+HASH+KEY "
+        "(repeatable: earlier keys)",
     )

@@ -53,7 +53,7 @@ class Checkpoint:
     def parse(cls, text: str) -> Self:
         """Read a note's text. Raises CheckpointError."""
         origin, *rest = text.split("\n")
-        if len(rest) < 3 or rest.pop() or not _SIZE.fullmatch(rest[0]):  # noqa: PLR2004  size, root, the end
+        if len(rest) < 3 or rest.pop() or not _SIZE.fullmatch(rest[0]):  # noqa: PLR2004 - size, root, the end
             raise CheckpointError("a checkpoint has lines for origin, size and root")
         try:
             root = decoded(rest[1])

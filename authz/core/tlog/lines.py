@@ -178,7 +178,7 @@ def _opened(note: str, origin: str, verifier: NoteVerifier) -> OpenedNote:
 
 def _extensions(checkpoint: Checkpoint) -> tuple[str, int]:
     """Return the time of a checkpoint, and the size of the one before. Raises LineError."""
-    if len(checkpoint.extensions) == 2:  # noqa: PLR2004  time and after
+    if len(checkpoint.extensions) == 2:  # noqa: PLR2004 - time and after
         time, after = map(re.fullmatch, (_TIME, _AFTER), checkpoint.extensions)
         if time is not None and after is not None:
             return time[1], int(after[1])

@@ -52,11 +52,6 @@ class CompactRange:
         if any(len(each) != HASH_BYTES for each in self.hashes):
             raise TreeError(f"a hash has {HASH_BYTES} bytes")
 
-    @classmethod
-    def of_leaf(cls, index: int, leaf: bytes) -> Self:
-        """Return the range of one leaf."""
-        return cls(index, index + 1, (leaf,))
-
     def copy(self) -> Self:
         """Return an independent copy."""
         return type(self)(self.begin, self.end, self.hashes)

@@ -35,6 +35,8 @@ _SIGNATURE: Final = re.compile(r"— ([^\s+]{1,256}) ([A-Za-z0-9+/=]{1,1024})")
 _NAME: Final = re.compile(r"[^\s+]{1,256}")
 _CONTROLS: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _VERIFIER_KEY: Final = re.compile(r"([^\s+]{1,256})\+([0-9a-f]{8})\+([A-Za-z0-9+/=]{1,1024})")
+_PUBLIC_MARK: Final = b" PUBLIC KEY-----"
+_PRIVATE_MARK: Final = b" PRIVATE KEY-----"
 _Private = Ed25519PrivateKey | EllipticCurvePrivateKey
 _Public = Ed25519PublicKey | EllipticCurvePublicKey
 
@@ -190,7 +192,8 @@ def _private(pem: bytes) -> _Private:
     except TypeError:
         raise NoteError("the private key is encrypted: give one that is not") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise NoteError("not a private key in PEM") from None
+        hint = " but a public key" if _PUBLIC_MARK in pem else ""
+        raise NoteError(f"not a private key in PEM{hint}") from None
     if isinstance(key, Ed25519PrivateKey) or _is_p256(key):
         return key  # type: ignore[return-value]  # _is_p256 told so
     raise NoteError("a private key is Ed25519 or ECDSA P-256")
@@ -212,7 +215,11 @@ def _from_pem(text: bytes) -> object:
     try:
         return load_pem_public_key(text)
     except (ValueError, UnsupportedAlgorithm):
-        raise NoteError("not a public key, in PEM or as NAME+HASH+KEY") from None
+        is_private = _PRIVATE_MARK in text
+        hint = ": this is the private key, whose public half authz audit key prints"
+        raise NoteError(
+            f"not a public key, in PEM or as NAME+HASH+KEY{hint if is_private else ''}"
+        ) from None
 
 
 def _from_bytes(kind: bytes, data: bytes) -> _Public:

@@ -4,9 +4,9 @@ from typing import Annotated, Final
 
 import msgspec
 
+from authz.core.tlog.own_lines import OWN
 from authz.review.audit_chain.findings import Place
 
-MARK: Final = b'{"audit":"'  # what these lines begin with, and no record of a decision does
 MAX_WORKERS: Final = 1 << 16
 
 
@@ -62,6 +62,7 @@ class Closed(msgspec.Struct, frozen=True):
         after: the index from which on records may be missing.
         torn: Base64 of the leaf hashes of lines of which only a part was written.
         recovered_by: the log of the later run; empty without a crash.
+        unsigned: the leaves before it that no checkpoint covered until then.
     """
 
     place: Place
@@ -69,6 +70,7 @@ class Closed(msgspec.Struct, frozen=True):
     after: int | None
     torn: tuple[str, ...]
     recovered_by: str
+    unsigned: range = range(0)
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ _dropped: Final = msgspec.json.Decoder(Dropped).decode
 
 def kind_of(line: bytes) -> str:
     """Return what kind of record a line is; empty for a decision. Raises ClerkLineError."""
-    if not line.startswith(MARK):
+    if not line.startswith(OWN):
         return ""
     try:
         return _kind(line).audit
@@ -104,14 +106,15 @@ def read_opened(line: bytes, place: Place) -> Opened:
     return Opened(place, read.time, read.worker, read.workers, read.run, read.previous)
 
 
-def read_closed(line: bytes, place: Place) -> Closed:
-    """Read the last record of a log. Raises ClerkLineError."""
+def read_closed(line: bytes, place: Place, unsigned: range = range(0)) -> Closed:
+    """Read the last record of a log, before which some were unsigned. Raises ClerkLineError."""
     try:
         read = _closed(line)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ClerkLineError(f"the last record of the log has a fault: {error}") from None
     torn = (read.torn,) if isinstance(read.torn, str) else read.torn
-    return Closed(place, read.reason != "stopped", read.after, torn, read.recovered_by)
+    is_crash = read.reason != "stopped"
+    return Closed(place, is_crash, read.after, torn, read.recovered_by, unsigned)
 
 
 def read_dropped(line: bytes) -> Dropped:

@@ -19,8 +19,8 @@ from authz.core.tlog.lines import (
 )
 from authz.core.tlog.merkle import leaf_hash
 from authz.core.tlog.note import NoteVerifier
+from authz.core.tlog.own_lines import OWN
 from authz.review.audit_chain.clerk_lines import (
-    MARK,
     ClerkLineError,
     kind_of,
     read_closed,
@@ -28,7 +28,7 @@ from authz.review.audit_chain.clerk_lines import (
     read_opened,
 )
 from authz.review.audit_chain.findings import Findings, Place
-from authz.review.audit_chain.fragments import Fragments
+from authz.review.audit_chain.fragments import Fragments, TornParts
 from authz.review.audit_chain.stretch import Stretch
 
 _LOG: Final = b',"log":"'
@@ -47,11 +47,13 @@ class Reader:
         sink: the name of the sink that wrote the files; gaps of another are errors. None for any.
         strict: gaps and losses are errors.
         seen: is called with each checkpoint.
+        torn: what crashes left of lines.
     """
 
     verifier: NoteVerifier
     findings: Findings
     seen: Callable[[SignedTree, Place], None]
+    torn: TornParts
     sink: str | None = None
     strict: bool = False
 
@@ -85,7 +87,7 @@ class FileReading:
 
     def __post_init__(self) -> None:
         """Let what is found of fragments go where all else goes."""
-        self._fragments = Fragments(self.reader.findings)
+        self._fragments = Fragments(self.reader.torn)
 
     def feed(self, number: int, line: bytes) -> None:
         """Take a line with its line feed."""
@@ -106,13 +108,15 @@ class FileReading:
     def _leaf(self, line: bytes, origin: bytes, index: int, place: Place) -> None:
         log = self._logs.get(origin)
         if log is None or log.stretch.end != index:
+            if log is None:
+                self.reader.torn.begin(line, place)
             log = self._begun(origin, index, log, place)
         log.stretch.add(leaf_hash(line), place)
         log.line = b""
         self.records += 1
         if log.stretch.closed is not None:
             self._error(place, "a record behind the last one of its log")
-        elif line.startswith(MARK) or not index:
+        elif line.startswith(OWN) or not index:
             self._clerk_line(log.stretch, line, index, place)
 
     def _begun(self, origin: bytes, index: int, log: _Log | None, place: Place) -> _Log:
@@ -137,8 +141,9 @@ class FileReading:
             elif kind == "opened":
                 stretch.opened = read_opened(line, place)
             elif kind == "closed":
-                stretch.closed = read_closed(line, place)
-                self._fragments.settle(stretch.closed.torn)
+                begin = index if stretch.last is None else stretch.rest.begin
+                stretch.closed = read_closed(line, place, range(begin, index))
+                self.reader.torn.settle(stretch.closed.torn)
             elif kind == "dropped":
                 self._dropped(line, place)
         except ClerkLineError as error:
@@ -156,7 +161,10 @@ class FileReading:
             if kind == "checkpoint":
                 self._checkpoint(line, read_checkpoint(line, self.reader.verifier), place)
             elif kind == "gap":
-                self._gap(read_gap(line, self.reader.verifier), place)
+                gap = read_gap(line, self.reader.verifier)
+                if gap.origin.encode() not in self._logs:
+                    self.reader.torn.begin(line, place)
+                self._gap(gap, place)
             else:
                 self._other(line, place)
         except (ClerkLineError, LineError) as error:
@@ -180,6 +188,7 @@ class FileReading:
             begun = Stretch.from_tree(signed.origin, signed.tree, place)
             begun.signed_time = signed.time
             self._logs[key] = _Log(begun, line)
+            self.reader.torn.begin(line, place)
         elif log.line == line:
             self._error(place, "the same checkpoint a second time")
         elif log.stretch.end != size:

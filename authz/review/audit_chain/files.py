@@ -5,14 +5,12 @@ import io
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, cast
 
-from authz.review.audit_files import GZIP, LINES_BETWEEN_NEWS, MAX_LINE_BYTES, STDIN, STDIN_FD
+from authz.review.audit_files import GZIP, LINES_BETWEEN_NEWS, MAX_LINE_BYTES, STDIN, STDIN_FD, News
 
-News = Callable[[Path, float], None]
-"""Called now and then with the file that is being read, and the share read, from 0.0 to 1.0."""
 _BUFFER_BYTES: Final = 1 << 18
 
 
@@ -21,7 +19,7 @@ class UnreadableError(Exception):
 
     def __init__(self, line: int, why: str) -> None:
         """Take the number of the last line that was read."""
-        super().__init__(why)
+        super().__init__(f"can't be read{' beyond this line' if line else ''}: {why}")
         self.line = line
 
 

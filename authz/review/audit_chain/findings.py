@@ -59,10 +59,12 @@ class Findings:
 
     Attributes:
         errors: how many errors there were.
+        notes: how many notes there were.
         left_out: how many findings there were beyond those kept.
     """
 
     errors: int = 0
+    notes: int = 0
     left_out: int = 0
     _all: list[Finding] = field(default_factory=list)
 
@@ -73,6 +75,7 @@ class Findings:
 
     def note(self, place: Place, message: str, last: int = 0) -> None:
         """Add what an operator should know, and what a signature covers."""
+        self.notes += 1
         self._add(Finding(place, last or place.line, Severity.NOTE, message))
 
     def told(self, place: Place, message: str, *, is_error: bool) -> None:

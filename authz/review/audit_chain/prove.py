@@ -18,9 +18,10 @@ from authz.core.tlog.lines import (
 from authz.core.tlog.merkle import CompactRange, TreeError, inclusion_proof, leaf_hash
 from authz.core.tlog.note import NoteVerifier
 from authz.review.audit_chain.clerk_lines import ClerkLineError, kind_of
-from authz.review.audit_chain.files import News, UnreadableError, numbered_lines
+from authz.review.audit_chain.files import UnreadableError, numbered_lines
 from authz.review.audit_chain.findings import Place
 from authz.review.audit_chain.proof import Proof, ProofError, check_proof
+from authz.review.audit_files import News
 
 _LOG: Final = b',"log":"'
 
@@ -52,6 +53,7 @@ class _Search:
         self._verifier = verifier
         self._trees: dict[bytes, CompactRange] = {}  # of leaves since a checkpoint that counts
         self.found: _Found | None = None
+        self._refused = ""
 
     def feed(self, line: bytes, place: Place) -> Proof | None:
         """Take a line without its line feed. Raises ProofError."""
@@ -101,9 +103,18 @@ class _Search:
                 return self._checkpoint(read_checkpoint(line, self._verifier))
             if kind == "gap":
                 self._gap(read_gap(line, self._verifier))
-        except (ClerkLineError, LineError):
-            pass  # what it would have proven stays unproven
+        except (ClerkLineError, LineError) as error:
+            self._refused = str(error)  # what it would have proven stays unproven
         return None
+
+    def why_unproven(self) -> str:
+        """Return why no checkpoint proves the record that was found."""
+        if self._refused:
+            return f"no checkpoint that counts covers this record: {self._refused}"
+        return (
+            "no checkpoint covers this record yet: the server signs the next one within"
+            " audit.chain.interval, or it is in a later file, to be given behind this one"
+        )
 
     def _gap(self, gap: SignedGap) -> None:
         """Take the hashes of leaves that are missing here."""
@@ -157,7 +168,7 @@ def prove_record(
                     return proof
         except UnreadableError as error:
             place = Place(str(path), error.line)
-            raise ProofError(f"{place}: can't be read on: {error}") from None
+            raise ProofError(f"{place}: {error}") from None
     if search.found is None:
         raise ProofError(f"no record of the decision {decision_id} is in the files")
-    raise ProofError(f"{search.found.place}: no checkpoint covers this record yet")
+    raise ProofError(f"{search.found.place}: {search.why_unproven()}")

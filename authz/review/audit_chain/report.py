@@ -1,4 +1,4 @@
-"""What a verification found, as lines and as members of a JSON object."""
+"""Tells what a verification found, as lines and as members of a JSON object."""
 
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class ChainReport:
         records: how many records they have, with those of the audit log itself.
         checkpoints: how many checkpoints they have.
         witnessed: how many checkpoints of witnesses were compared; None without witnesses.
+        is_partial: whether other files were allowed to be missing.
     """
 
     logs: Sequence[Log]
@@ -27,6 +28,7 @@ class ChainReport:
     records: int
     checkpoints: int
     witnessed: int | None
+    is_partial: bool = False
 
     @property
     def is_proven(self) -> bool:
@@ -70,7 +72,15 @@ class ChainReport:
             if self.witnessed is None
             else f", {_counted(self.witnessed, 'witnessed checkpoint')}"
         )
-        return f"proven: complete and unchanged ({counts}{witnessed})"
+        return f"proven: {self._claim()} ({counts}{witnessed})"
+
+    def _claim(self) -> str:
+        """Return what is proven, and no more than that: auditors quote this line."""
+        what = "what is here is" if self.is_partial else "complete and"
+        notes = self.findings.notes
+        says = "says" if notes == 1 else "say"
+        but = f", but for what {_counted(notes, 'note')} {says}" if notes else ""
+        return f"{what} unchanged{but}"
 
     def members(self) -> dict[str, Any]:
         """Return the report as members of a JSON object."""
@@ -80,7 +90,9 @@ class ChainReport:
             "records": self.records,
             "checkpoints": self.checkpoints,
             "witnessed": self.witnessed,
+            "partial": self.is_partial,
             "errors": self.findings.errors,
+            "notes": self.findings.notes,
             "findings": [each.members() for each in self._sorted()],
             "findings_left_out": self.findings.left_out,
             "logs": [_members(log) for log in self.logs],
@@ -98,7 +110,8 @@ def _counted(number: int, noun: str) -> str:
 def _of_log(log: Log) -> str:
     stretch = log.stretch
     time = f", last signed {stretch.signed_time}" if stretch.signed_time else ""
-    return f"records {stretch.begin} to {stretch.end - 1}, {_end(log)}{time}"
+    records = f"records {stretch.begin} to {stretch.end - 1}"
+    return f"{records if stretch.begin < stretch.end else 'no records'}, {_end(log)}{time}"
 
 
 def _end(log: Log) -> str:

@@ -35,6 +35,10 @@ class Completeness:
         self._is_partial = is_partial
         self._is_strict = is_strict
         self._opened = [(log, log.stretch.opened) for log in logs]
+        self._named_by: dict[str, set[str]] = {}
+        for log, opened in self._opened:
+            names = {each.log for each in opened.previous} if opened else set()
+            self._named_by.setdefault(_run_of(log), set()).update(names)
         self._named = {each.log for _, opened in self._opened if opened for each in opened.previous}
 
     def check(self) -> None:
@@ -75,9 +79,8 @@ class Completeness:
         if stretch.rest.begin < stretch.rest.end and stretch.last and stretch.rest_at:
             if may_run and stretch.closed is None:
                 count = stretch.rest.end - stretch.rest.begin
-                findings.note(
-                    stretch.rest_at, f"no checkpoint covers {count} records of {log.origin} yet"
-                )
+                what = "1 record" if count == 1 else f"{count} records"
+                findings.note(stretch.rest_at, f"no checkpoint covers {what} of {log.origin} yet")
             else:
                 tell_uncovered(stretch, stretch.rest_at, findings)
         closed = stretch.closed
@@ -86,13 +89,29 @@ class Completeness:
                 stretch.ends_at, f"{log.origin} is open: nothing proves that this is its end"
             )
         elif closed is None:
-            findings.error(stretch.ends_at, f"{log.origin} is not closed: its end is missing")
+            findings.error(
+                stretch.ends_at, f"{log.origin} is not closed: its end is missing{self._perhaps()}"
+            )
         elif closed.is_crash:
             self._crashed(log, closed)
 
+    def _perhaps(self) -> str:
+        """Return the harmless reasons for an open log, unless one was excluded by a flag."""
+        if self._is_running:
+            return ""
+        return (
+            ", unless the server still runs (--running), or crashed and has not been started again"
+        )
+
     def _crashed(self, log: Log, closed: Closed) -> None:
         after = "" if closed.after is None else f" from index {closed.after} on"
+        late = closed.unsigned
+        found = (
+            f"; records {late.start} to {late.stop - 1} were signed only by the next start, as it"
+            " found them"
+        )
         message = f"the process of {log.origin} crashed: records{after} may be lost"
+        message += found if late else ""
         self._findings.told(closed.place, message, is_error=self._is_strict)
         is_followed = closed.recovered_by in self._logs or log.origin in self._named
         if closed.recovered_by and not (is_followed or self._is_running or self._is_partial):
@@ -107,14 +126,25 @@ class Completeness:
             and not any(self._is_later(other, log) for other in self._logs.values())
         )
 
-    @staticmethod
-    def _is_later(other: Log, log: Log) -> bool:
+    def _is_later(self, other: Log, log: Log) -> bool:
         """Tell whether another log of the worker, or of a later run, was opened later."""
         if other.server != log.server or other.opened_at <= log.opened_at:
+            return False
+        if other.origin in self._before(log):  # the clock was set back between them
             return False
         mine, others = log.stretch.opened, other.stretch.opened
         is_other_run = mine is not None and others is not None and mine.run != others.run
         return other.worker == log.worker or is_other_run
+
+    def _before(self, log: Log) -> set[str]:
+        """Return the logs before a log, as its run and those before it name them."""
+        found: set[str] = set()
+        runs = [_run_of(log)]
+        while runs:
+            names = self._named_by.get(runs.pop(), set()) - found
+            found |= names
+            runs += {_run_of(self._logs[name]) for name in names if name in self._logs}
+        return found
 
     def _origin(self, log: Log, opened: Opened) -> None:
         if log.worker != str(opened.worker) or not 0 <= opened.worker < opened.workers:
@@ -137,6 +167,7 @@ class Completeness:
             other.server == log.server
             and other.worker == log.worker
             and other.opened_at < log.opened_at
+            and log.origin not in self._before(other)
             for other in self._logs.values()
         )
 
@@ -181,6 +212,12 @@ class Completeness:
                 which = ", ".join(map(str, missing[:10]))
                 message = f"run {run} of {server} has {first.workers} workers: no log of {which}"
                 self._findings.error(first.place, message)
+
+
+def _run_of(log: Log) -> str:
+    """Return the run of a log; a text of its own for a log whose beginning is not here."""
+    opened = log.stretch.opened
+    return log.origin if opened is None else f"{log.server} {opened.run}"
 
 
 def _text(root: bytes) -> str:

@@ -3,16 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from authz.core.tlog.note import NoteVerifier
 from authz.review.audit_chain.file_reading import FileReading, Reader
-from authz.review.audit_chain.files import News, UnreadableError, numbered_lines
+from authz.review.audit_chain.files import UnreadableError, numbered_lines
 from authz.review.audit_chain.findings import Findings, Place
+from authz.review.audit_chain.fragments import TornParts
 from authz.review.audit_chain.logs import Log, join_logs
 from authz.review.audit_chain.report import ChainReport
 from authz.review.audit_chain.runs import Completeness
 from authz.review.audit_chain.stretch import Stretch
 from authz.review.audit_chain.witness import Witnesses
+from authz.review.audit_files import News
+
+_NO_WITNESS: Final = (
+    "this is one of the files to verify, which is no witness of itself: give checkpoints that were"
+    " kept elsewhere"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +58,16 @@ def verify_logs(
     findings = Findings()
     witnesses = Witnesses(findings)
     for path in expected.witnesses:
+        if path in paths:
+            findings.error(Place(str(path), 0), _NO_WITNESS)
         witnesses.read(path, verifier)
-    reader = Reader(verifier, findings, witnesses.seen, expected.sink, expected.is_strict)
+    torn = TornParts(findings)
+    reader = Reader(verifier, findings, witnesses.seen, torn, expected.sink, expected.is_strict)
     readings = [FileReading(reader, str(path)) for path in paths]
     stretches: list[Stretch] = []
     for path, reading in zip(paths, readings, strict=True):
         stretches += _read(path, reading, news, is_running=expected.is_running)
+    torn.finish()
     logs = join_logs(stretches, findings, is_running=expected.is_running)
     _judge(logs, findings, expected)
     witnesses.finish(logs)
@@ -66,6 +78,7 @@ def verify_logs(
         records=sum(reading.records for reading in readings),
         checkpoints=sum(reading.checkpoints for reading in readings),
         witnessed=witnesses.count if expected.witnesses else None,
+        is_partial=expected.is_partial,
     )
 
 
@@ -74,7 +87,7 @@ def _read(path: Path, reading: FileReading, news: News, *, is_running: bool) -> 
         for number, line in numbered_lines(path, news):
             reading.feed(number, line)
     except UnreadableError as error:
-        reading.reader.findings.error(Place(str(path), error.line), f"can't be read on: {error}")
+        reading.reader.findings.error(Place(str(path), error.line), str(error))
     return reading.finish(is_running=is_running)
 
 

@@ -10,6 +10,7 @@ import msgspec
 from authz.core.tlog.checkpoint import Checkpoint, CheckpointError
 from authz.core.tlog.lines import SignedTree
 from authz.core.tlog.note import NoteError, NoteVerifier
+from authz.core.tlog.own_lines import CHECKPOINT
 from authz.review.audit_chain.files import UnreadableError, numbered_lines
 from authz.review.audit_chain.findings import Findings, Place
 from authz.review.audit_chain.logs import Log
@@ -19,7 +20,6 @@ _NOTHING: Final = (
     "the witness has no checkpoint here: a file of signed notes, or lines with them, is expected"
 )
 _JSON: Final = b"{"  # on standard output, lines of other kinds may stand between
-_CHECKPOINT: Final = b'{"audit":"checkpoint"'
 _MAX_NOTE_LINES: Final = 128
 
 
@@ -47,7 +47,7 @@ class Witnesses:
             for line, note in _notes(path):
                 self._keep(note, verifier, Place(str(path), line))
         except UnreadableError as error:
-            self._findings.error(Place(str(path), error.line), f"can't be read: {error}")
+            self._findings.error(Place(str(path), error.line), str(error))
             return
         if self.count == before:
             self._findings.error(Place(str(path), 0), _NOTHING)
@@ -109,7 +109,7 @@ def _notes(path: Path) -> Iterator[tuple[int, str]]:
     for number, data in numbered_lines(path):
         line = data.decode("utf-8", "replace")
         if data.startswith(_JSON):
-            if data.startswith(_CHECKPOINT):
+            if data.startswith(CHECKPOINT):
                 yield number, _of_line(data)
             continue
         is_next = (

@@ -1,4 +1,4 @@
-"""What a verification of the logs' chain has found, as a report states it."""
+"""States in a report what a verification of the logs' chain has found."""
 
 from dataclasses import dataclass
 

@@ -13,7 +13,11 @@ from authz.core.settings import LaterFile, NamedFile, Settings
 from authz.core.told_error import ToldError
 from authz.review.config_check.file_contents import contents, key_folder_problem
 
-_CURES: Final[dict[Place, str]] = {("revocations", "file"): f"; {NEW_FILE}"}
+_CURES: Final[dict[Place, str]] = {
+    ("revocations", "file"): f"; {NEW_FILE}",
+    ("audit", "chain", "key"): "; authz audit key makes it",
+    ("audit", "redact", "key_file"): "; make it from /dev/urandom, with 32 bytes or more",
+}
 
 _LATER: Final = "; it has to be there when it is served"
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from authz.adapters.audit.settings import AuditSettings, ChainSettings, RedactionSettings
+from authz.adapters.audit.redaction_settings import RedactionSettings
+from authz.adapters.audit.settings import AuditSettings, ChainSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
 from authz.core.delegation import DpopSettings, IssuerSettings

@@ -49,6 +49,14 @@ def test_a_record_beside_a_gap(tmp_path: Path) -> None:
         assert check_proof(proof, VERIFIER).size == 20
 
 
+def test_no_proof_with_another_key(tmp_path: Path) -> None:
+    """A key that signed nothing here is told, and not a checkpoint that were still to come."""
+    paths = written(tmp_path, {"1": full_log(20).lines})
+    other = NoteVerifier(NoteSigner("authz-1", private_pem()).public_pem.encode())
+    with pytest.raises(ProofError, match="none of the keys given signed this"):
+        prove_record("authz-1-0-0-3", paths, other)
+
+
 @pytest.mark.parametrize("kept", [slice(1, None), slice(0, 9), slice(0, 0)])
 def test_no_proof(tmp_path: Path, kept: slice) -> None:
     """Without a checkpoint before or behind the record, there is no proof but a reason."""

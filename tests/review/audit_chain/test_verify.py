@@ -103,7 +103,8 @@ def test_a_crash_is_told(tmp_path: Path) -> None:
 
     assert report.is_proven
     assert told(report) == [("1.jsonl", len(crashed.lines) - 1, "note")]
-    assert "from index 16 on" in next(iter(report.findings)).message
+    message = next(iter(report.findings)).message
+    assert "from index 16 on may be lost; records 10 to 15 were signed only by" in message
     assert not verified(tmp_path, crashed.lines + second.lines, is_strict=True).is_proven
 
 
@@ -222,6 +223,37 @@ def test_a_log_that_ended_is_not_running(tmp_path: Path) -> None:
         report = verified(tmp_path, first.lines + second.lines, is_running=True, is_partial=True)
         closing = [each for each in report.findings if "is not closed" in each.message]
         assert (len(closing) == 1) == (about.get("run") == "b" or not about), about
+
+
+def test_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    """Which log is the newest is known by the names of those before, and not by times."""
+    first = full_log(5, start=9000, workers=2)
+    other = full_log(5, start=9000, worker=1, workers=2)
+    second = full_log(5, start=4000, run="b", workers=2, previous=[first], close=False)
+    beside = full_log(5, start=4000, run="b", worker=1, workers=2, previous=[other], close=False)
+    third = full_log(5, start=0, run="c", previous=[second], close=False)
+
+    for logs, is_running in (
+        ((first, second, other, beside), True),
+        ((first, other, third), False),
+        ((first, second, third), False),
+    ):
+        lines = [line for log in logs for line in log.lines]
+        report = verified(tmp_path, lines, is_running=True, is_partial=True, is_strict=True)
+        assert report.is_proven is is_running
+
+
+@pytest.mark.parametrize("at", [3, -1, 10])
+def test_a_line_that_a_full_disk_divided(tmp_path: Path, at: int) -> None:
+    """Half of a line at a file's end is explained by the next file, which begins with all of it."""
+    lines = full_log(20).lines
+    before, behind = lines[:at], lines[at:]
+
+    for end in (b"", b"\n"):  # another worker may have ended it
+        report = verified(tmp_path, [*before, behind[0][:40] + end], behind)
+        assert report.is_proven
+        assert [severity for _, _, severity in told(report)] == ["note"]
+    assert not verified(tmp_path, [*before, behind[0][:39] + b"X"], behind).is_proven
 
 
 def test_partial(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def test_a_witness_has_a_file_of_its_own(
     ("text", "message"),
     [
         ("no key", "audit.chain.key: not a private key in PEM"),
-        (None, "audit.chain.key: @/key.pem can't be read: No such file or directory"),
+        (None, "audit.chain.key: @/key.pem can't be read: No such file or directory;"),
+        (None, "; authz audit key makes it"),
     ],
 )
 def test_a_key_that_signs_nothing(

@@ -8,6 +8,7 @@ from authz.adapters.files import read_at_rest
 from authz.core.tlog.note import NoteError, NoteSigner
 from authz.core.told_error import ToldError
 
+NEW_KEY: Final = "authz audit key makes it"
 MAX_KEY_BYTES: Final = 64 * 1024  # a longer file is certainly a wrong one
 
 
@@ -21,7 +22,10 @@ def read_signer(settings: ChainSettings) -> NoteSigner:
         pem = read_at_rest(settings.key, MAX_KEY_BYTES)
         return NoteSigner(server_name(settings), pem)
     except OSError as error:
-        raise ChainKeyError(f"audit.chain.key can't be read: {error.strerror}") from None
+        cure = f"; {NEW_KEY}" if isinstance(error, FileNotFoundError) else ""
+        raise ChainKeyError(
+            f"audit.chain.key: {settings.key} can't be read: {error.strerror}{cure}"
+        ) from None
     except NoteError as error:
         raise ChainKeyError(f"audit.chain.key: {error}") from None
 

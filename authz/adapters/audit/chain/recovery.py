@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from authz.adapters.audit.chain.book import time_text
 from authz.adapters.audit.chain.lock import WorkerLock
 from authz.adapters.audit.chain.tail import (
     ORPHAN_BYTES,
@@ -23,12 +22,13 @@ from authz.adapters.audit.chain.tail import (
     lines_backwards,
     rotated,
 )
+from authz.adapters.audit.chain.tree_log import time_text
 from authz.core.tlog.lines import checkpoint_line, leaf_end, sign_checkpoint
 from authz.core.tlog.merkle import CompactRange, leaf_hash
 from authz.core.tlog.note import NoteSigner, NoteVerifier
 
-MAX_TORN: Final = 64  # parts of lines that a closed log names
 ATTEMPTS: Final = 5  # to find a file that is moved away at the same time
+_NOT_CLOSED: Final = "%s: an earlier log there can't be closed, with audit.chain.key: %s"
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = logging.getLogger("authz.audit")
 
@@ -49,12 +49,23 @@ class PreviousLog:
 class Recovery:
     """Looks for a worker's earlier logs, and closes those that a crash left open."""
 
-    def __init__(self, signer: NoteSigner, worker: int, workers: int, recovered_by: str) -> None:
-        """Take the server's signer, and the name of the log that this process opens."""
+    def __init__(
+        self,
+        signer: NoteSigner,
+        worker: int,
+        workers: int,
+        recovered_by: str,
+        written: Collection[Path] = (),
+    ) -> None:
+        """Take the server's signer, and the name of the log that this process opens.
+
+        ``written`` are the files that this process writes: none is a rotated one.
+        """
         self._signer = signer
         self._worker = worker
         self._workers = workers
         self._recovered_by = recovered_by
+        self._written = written
         self._verifier = NoteVerifier(signer.public_pem.encode())
 
     def recover(self, path: Path) -> Sequence[PreviousLog]:
@@ -68,17 +79,30 @@ class Recovery:
         return self._recovered(path)
 
     def _recovered(self, path: Path) -> Sequence[PreviousLog]:
-        for file in _candidates(path):
+        torn: list[bytes] = []
+        for file in self._candidates(path):
             with _held(file) as descriptor:
                 try:
-                    found = self._tails(descriptor)
-                    if found:
-                        ends = [self._end_alone(path, descriptor, tail) for tail in found]
+                    reader = self._read(descriptor, torn)
+                    if reader.found:
+                        ends = [self._end_alone(path, descriptor, t) for t in reader.found.values()]
                         return [end for end in ends if end is not None]
                 except TailError as error:
-                    _log.error("%s: an earlier log there can't be closed: %s", file, error)
+                    _log.error(_NOT_CLOSED, file, error)
                     return ()
+                if file == path:  # the crash may have come when this file was begun
+                    torn = reader.torn
         return ()
+
+    def _candidates(self, path: Path) -> Iterator[Path]:
+        """Yield the log's file, and then those that were moved away, also just before."""
+        if path.is_file():
+            yield path
+        for file in rotated(path, self._written):
+            if os.access(file, os.R_OK | os.W_OK):
+                yield file
+            else:
+                _log.warning("%s may not be changed: an open log in it stays open", file)
 
     def _end_alone(self, path: Path, descriptor: int, tail: LogTail) -> PreviousLog | None:
         """Return how a log ended, unless its process lives: one of workers that are no more."""
@@ -92,28 +116,20 @@ class Recovery:
         with closing(lock):
             return self._end(descriptor, tail)
 
-    def _tails(self, descriptor: int) -> list[LogTail]:
-        reader = TailReader(self._signer.name, self._worker, self._workers, self._verifier)
-        for line, is_whole, read in lines_backwards(descriptor):
-            reader.feed(line, is_whole=is_whole)
+    def _read(self, descriptor: int, torn: Sequence[bytes]) -> TailReader:
+        reader = TailReader(self._signer.name, self._worker, self._workers, self._verifier, torn)
+        for line, read in lines_backwards(descriptor):
+            reader.feed(line)
             if reader.is_done() and (self._worker or read >= ORPHAN_BYTES):
                 break
-        return list(reader.found.values())
+        return reader
 
     def _end(self, descriptor: int, tail: LogTail) -> PreviousLog:
         """Return how a log ended, having closed it if nobody has. Raises TailError, OSError."""
         tree = tail.tree(self._verifier)
-        if tail.lines or not self._is_closed(descriptor, tail):
+        if tail.lines or not tail.is_closed:
             self._close(descriptor, tail, tree)
         return PreviousLog(tail.origin, tree.end, tree.root())
-
-    def _is_closed(self, descriptor: int, tail: LogTail) -> bool:
-        """Tell whether the leaf before the last checkpoint is the one that closes the log."""
-        end = leaf_end(tail.origin, tail.signed.tree.end - 1) if tail.signed else b""
-        for line, _, _ in lines_backwards(descriptor, ORPHAN_BYTES):
-            if line.endswith(end):
-                return line.startswith(b'{"audit":"closed"')
-        return False
 
     def _close(self, descriptor: int, tail: LogTail, tree: CompactRange) -> None:
         """Write the last leaf, unless it is there, and the checkpoint."""
@@ -126,20 +142,13 @@ class Recovery:
                 "time": now,
                 "recovered_by": self._recovered_by,
                 "after": tree.end,
-                "torn": [b64encode(leaf_hash(one)).decode() for one in tail.torn[:MAX_TORN]],
+                "torn": [b64encode(one).decode() for one in tail.torn],
             }
             lines.append(_encode(closed)[:-1] + leaf_end(tail.origin, tree.end))
             tree.append(leaf_hash(lines[0]))
             _log.warning("a process before crashed; its log %s is closed now", tail.origin)
         signed = sign_checkpoint(self._signer, tail.origin, tree, now, after)
         _append(descriptor, b"".join(line + b"\n" for line in lines) + checkpoint_line(signed))
-
-
-def _candidates(path: Path) -> Iterator[Path]:
-    """Yield the log's file, and then those that were moved away, also just before."""
-    if path.is_file():
-        yield path
-    yield from rotated(path)
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""What a record of a decision holds, its bytes, and what they leave out."""
+"""Records of decisions: their members, their bytes, and what redaction leaves out."""

@@ -30,18 +30,18 @@ class LeafEnd(msgspec.Struct):
     """The last members of a leaf's line, with audit.chain."""
 
     log: str | UnsetType = UNSET
-    """With audit.chain, the Merkle tree whose leaf the line is: the server's name, the worker's
-    number, the start, and a random number.
+    """With audit.chain, the log, a Merkle tree, whose leaf the line is: the server's name, the
+    worker's number, the start, and a random number.
     """
     index: int | UnsetType = UNSET
-    """With audit.chain, the number of the leaf in this tree, from 0."""
+    """With audit.chain, the number of the leaf in this log, from 0."""
 
 
 class Previous(msgspec.Struct):
-    """A tree of the run before, as the new run found it."""
+    """A log of an earlier run, as the new run found it."""
 
     log: str
-    """The tree's name."""
+    """The log's name."""
     size: int
     """How many leaves it has."""
     root: str
@@ -49,7 +49,7 @@ class Previous(msgspec.Struct):
 
 
 class Opened(msgspec.Struct):
-    """The first leaf of a tree: a worker begins to write."""
+    """The first leaf of a log: a worker begins to write."""
 
     time: str
     """When the worker began, RFC 3339 in UTC."""
@@ -60,11 +60,11 @@ class Opened(msgspec.Struct):
     worker: int
     """The worker's number, from 0."""
     workers: int
-    """How many workers the run has, each with a tree of its own."""
+    """How many workers the run has, each with a log of its own."""
     run: str
     """The same for all workers of a start of the server."""
     previous: list[Previous]
-    """The trees that this run found in its file."""
+    """The logs that this run found in its files."""
 
 
 class Dropped(msgspec.Struct):
@@ -79,14 +79,14 @@ class Dropped(msgspec.Struct):
 
 
 class Closed(msgspec.Struct):
-    """The last leaf of a tree."""
+    """The last leaf of a log."""
 
     reason: Literal["stopped", "crashed"]
-    """Whether the server stopped, or a later run found the tree without its end."""
+    """Whether the server stopped, or a later run found the log without its end."""
     time: str
-    """When the tree was closed, RFC 3339 in UTC."""
+    """When the log was closed, RFC 3339 in UTC."""
     recovered_by: str | UnsetType = UNSET
-    """After a crash, the tree whose worker closed this one."""
+    """After a crash, the log whose worker closed this one."""
     after: int | UnsetType = UNSET
     """After a crash, the number from which on records may be missing."""
     torn: list[str] | str | UnsetType = UNSET
@@ -99,7 +99,7 @@ class Checkpoint(msgspec.Struct):
     time: str
     """When it was signed, RFC 3339 in UTC."""
     log: str
-    """The tree's name."""
+    """The log's name."""
     size: int
     """How many leaves it covers."""
     tree: list[str]
@@ -112,7 +112,7 @@ class Gap(msgspec.Struct):
     """A signed statement that a sink misses some leaves; no leaf itself."""
 
     log: str
-    """The tree's name."""
+    """The log's name."""
     begin: int = msgspec.field(name="from")
     """The number of the first missing leaf."""
     end: int = msgspec.field(name="to")

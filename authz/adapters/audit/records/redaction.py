@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from authz.adapters.audit.records.record import AuditOperation, AuditRecord
 from authz.adapters.audit.records.sweep import Secret, sweep, sweep_values, texts_in
-from authz.adapters.audit.settings import DroppedField, HashedField, RedactionSettings
+from authz.adapters.audit.redaction_settings import DroppedField, HashedField, RedactionSettings
 from authz.core.base64url import base64url
 
 _HASH_BYTES: Final = 16  # half of the digest, the least that RFC 2104 section 5 recommends

@@ -13,7 +13,7 @@ from authz.adapters.audit.records import line_members
 from authz.adapters.audit.records.line import MAX_ID_CHARS
 from authz.adapters.audit.records.line_members import LeafEnd, RecordEnd
 from authz.adapters.audit.records.record import VERSION, AuditOperation, AuditRecord
-from authz.adapters.audit.settings import DroppedField, HashedField
+from authz.adapters.audit.redaction_settings import DroppedField, HashedField
 from authz.core.decision import Effect, Mode, ShadowBy
 from authz.core.reason import Reason
 from authz.core.request import CallKind

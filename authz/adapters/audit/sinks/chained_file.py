@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.adapters.audit.sinks.output import Output
+from authz.core.tlog.own_lines import CHECKPOINT, CLOSED
 
-CHECKPOINT: Final = b'{"audit":"checkpoint"'  # how the line of a checkpoint begins
-CLOSED: Final = b'{"audit":"closed"'  # how the last leaf begins
 _END: Final = b"\n"
 
 

@@ -61,7 +61,9 @@ class Spool:
 
         A folder that another process has open is refused (EBUSY).
         """
-        self._folder.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
+        for folder in (*reversed(self._folder.parents), self._folder):
+            if not folder.exists():  # mkdir(parents=True) would give parents the default mode
+                folder.mkdir(_FOLDER_MODE, exist_ok=True)
         self._owned = _locked(self._folder)
         try:
             for path in _files(self._folder):

@@ -12,9 +12,9 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from authz.adapters.audit.sinks.receiver import ReceiverError
 from authz.adapters.fetched import FetchError
 from authz.adapters.http_connection import checked_addresses
+from authz.adapters.receivers.receiver import ReceiverError
 
 CLOSE_SECONDS: Final = 2.0  # how long a close waits until the receiver has read all
 PROBATION_SECONDS: Final = 1.0  # how long a new connection is watched for its end

@@ -16,9 +16,9 @@ from contextlib import suppress
 from typing import Final
 
 from authz.adapters.audit.settings import SyslogSinkSettings
-from authz.adapters.audit.sinks.receiver import ReceiverError, ReceiverTls
 from authz.adapters.audit.sinks.syslog_connection import CLOSE_SECONDS, SyslogConnection
 from authz.adapters.audit.sinks.syslog_message import Originator, next_sequence_id
+from authz.adapters.receivers.receiver import ReceiverError, ReceiverTls
 
 # Something that takes every connection and soon ends it, such as a balancer without a receiver
 # behind it, must not make what is in doubt grow.

@@ -99,10 +99,11 @@ class SinkWriter:
         if not self._limits.must_record:
             return False
         if self._backlog.has_spool:
-            return self._is_full() and self._backlog.is_spool_full
-        return self._is_failing or self._is_full()
+            return self.is_full and self._backlog.is_spool_full
+        return self._is_failing or self.is_full
 
-    def _is_full(self) -> bool:
+    @property
+    def is_full(self) -> bool:
         """Return whether no further line has room, which after a loss is so for longer."""
         limit = self._limits.queue
         if limit is None:
@@ -125,7 +126,7 @@ class SinkWriter:
             taken += room
         if taken < count:
             self._drop(batch, taken)
-        if self._is_full():
+        if self.is_full:
             self._backlog.keep()
             self.on_change()
 
@@ -214,9 +215,11 @@ class SinkWriter:
             self._close()
 
     def join(self, seconds: float) -> None:
-        """Wait until the thread has ended, after ``stop``."""
+        """Wait until the thread has ended, after ``stop``; tell what it leaves if it hangs."""
         if self.thread.is_alive():
             self.thread.join(seconds)
+            if self.thread.is_alive():
+                self._tell_unwritten()
 
     def _run(self) -> None:
         is_last = False
@@ -230,9 +233,12 @@ class SinkWriter:
                 self._backlog.keep()
                 self.on_change()
         self._backlog.keep(is_last=True)
+        self._tell_unwritten()
+        self._close()
+
+    def _tell_unwritten(self) -> None:
         if self.queued:
             _log.error("%d audit records could not be written to %s", self.queued, self.name)
-        self._close()
 
     def _close(self) -> None:
         self.sink.close()

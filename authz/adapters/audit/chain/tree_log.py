@@ -1,6 +1,6 @@
-"""The clerk's book: seals records into a Merkle tree, and signs checkpoints of it.
+"""Makes records the leaves of a log, which is a Merkle tree, and signs checkpoints of it.
 
-A record that is sealed is a leaf: its line ends with the log's name and its index. The tree is that
+The line of a leaf ends with the log's name and its index. The tree is that
 of RFC 9162 section 2.1, and grows by a batch at a time, as that is cheaper than leaf by leaf.
 """
 
@@ -76,10 +76,10 @@ class Encoding:
             return []
 
 
-class LooseSheets:
-    """In place of a book: encodes lines, and seals nothing."""
+class PlainLines:
+    """In place of a log with a tree: encodes lines, and makes no leaves."""
 
-    room: Final = 1 << 62  # lines that may be sealed before a checkpoint is due
+    room: Final = 1 << 62  # no checkpoint is ever due
 
     def __init__(self, encoding: Encoding) -> None:
         """Take what encodes lines."""
@@ -100,8 +100,8 @@ class LooseSheets:
         ]
 
 
-class Book:
-    """A log of a run: its tree, and what was signed of it. One thread uses it.
+class TreeLog:
+    """A worker's log of a run: its tree, and what was signed of it. One thread uses it.
 
     Attributes:
         origin: the log's name.
@@ -168,7 +168,7 @@ class Book:
         """Return decision, operation and end of each line, without commas between."""
         decided = [line for line in lines if isinstance(line, AuditLine)]
         if len(decided) != len(lines):
-            raise TypeError("only records of decisions are sealed")
+            raise TypeError("only records of decisions become leaves here")
         tails = self._encoding.tails_of(decided)
         return [
             (line.decision, line.operation, tail) for line, tail in zip(decided, tails, strict=True)

@@ -1,12 +1,13 @@
-"""The receiver of batches by HTTP: a kept connection, its credentials, and answers' meaning.
+"""Posts to a receiver over a kept connection, with its credentials, and reads the answers.
 
-A batch is posted without compression: receivers differ in what they can unpack, and the work would
+A body is posted without compression: receivers differ in what they can unpack, and the work would
 be this process's. Redirects are not followed.
 """
 
 import email.utils
 import http.client
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,8 +16,6 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection
 
-from authz.adapters.audit.settings import HttpSinkSettings
-from authz.adapters.audit.sinks.receiver import ReceiverError, ReceiverTls
 from authz.adapters.client_credentials import read_bearer_token
 from authz.adapters.http_connection import (
     HTTP_FAULTS,
@@ -25,20 +24,38 @@ from authz.adapters.http_connection import (
     cut_at,
     told_fault,
 )
+from authz.adapters.receiver_settings import ReceiverTlsSettings
+from authz.adapters.receivers.receiver import (
+    MAX_ANSWER_BYTES,
+    MAX_RETRY_AFTER_SECONDS,
+    ReceiverError,
+    ReceiverTls,
+)
 from authz.core.urls import is_plaintext
 
 # A connection is left after this time, so that a changed address, token or certificate counts.
 CONNECTION_SECONDS: Final = 300.0
-MAX_RETRY_AFTER_SECONDS: Final = 300.0  # no receiver can silence us for longer
-MAX_ANSWER_BYTES: Final = 64 * 1024  # more is not worth a kept connection
 _CHUNK_BYTES: Final = 16 * 1024
 _DELAY_DIGITS: Final = 9
 _UNAUTHORIZED: Final = 401
-_HEADERS: Final = {
-    "content-type": "application/x-ndjson",
-    "accept-encoding": "identity",
-    "user-agent": "agent-authz",
-}
+_HEADERS: Final = {"accept-encoding": "identity", "user-agent": "agent-authz"}
+
+
+@dataclass(frozen=True, slots=True)
+class PostTarget:
+    """Where to post, and with what.
+
+    Attributes:
+        url: its URL; the settings have checked it.
+        headers: of each request; of two names that differ in case alone, the later one.
+        token_file: has a bearer token, read anew for each connection.
+        tls: the CAs to trust, and our certificate.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    token_file: str | None
+    tls: ReceiverTlsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +76,25 @@ class Answer:
 class HttpReceiver:
     """A receiver, and the connection to it. One thread uses it."""
 
-    def __init__(self, settings: HttpSinkSettings) -> None:
+    def __init__(self, target: PostTarget) -> None:
         """Take URL and credentials; ``post`` connects."""
-        self._parts = parts = urlsplit(settings.url)
+        self._parts = parts = urlsplit(target.url)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._tls = None if is_plaintext(settings.url) else ReceiverTls(settings.tls)
-        self._token_file = settings.token_file
-        self._timeout = settings.timeout
-        further = {name.lower(): value for name, value in settings.headers.items()}
+        self._tls = None if is_plaintext(target.url) else ReceiverTls(target.tls)
+        self._token_file = target.token_file
+        further = {name.lower(): value for name, value in target.headers.items()}
         self._fixed = {**_HEADERS, **further, "host": parts.netloc}
         self._headers = self._fixed  # with the connection's token
         self._connection: HTTPConnection | None = None
         self._leave_at = 0.0
 
-    def post(self, body: bytes) -> Answer:
+    def post(self, body: bytes, timeout_seconds: float) -> Answer:
         """Post a batch; return the answer, whatever its status. Raises ReceiverError.
 
-        Ends within the settings' timeout. A kept connection may have ended in the meantime, or its
+        Ends within the timeout. A kept connection may have ended in the meantime, or its
         token may have expired: then a fresh one is tried too.
         """
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + timeout_seconds
         try:
             answer = self._posted_on_kept(body, deadline)
             if answer is not None:

@@ -10,32 +10,39 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from authz.adapters.audit.sinks.otlp_verdict import (
-    MAX_RETRY_AFTER_SECONDS,
+from authz.adapters.client_credentials import (
+    MAX_PEM_BYTES,
+    check_certificate,
+    read_bearer_token,
+)
+from authz.adapters.fetched import FetchError
+from authz.adapters.files import read_between
+from authz.adapters.grpc_target import Options, grpc_target
+from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.otlp_signals import Signal
+from authz.adapters.receivers.otlp_verdict import (
     OURS_CODES,
     RETRYABLE_CODES,
     RETRYABLE_WITH_DELAY,
     Verdict,
     verdict_of,
 )
-from authz.adapters.audit.sinks.receiver import ReceiverError
-from authz.adapters.client_credentials import MAX_PEM_BYTES, read_bearer_token
-from authz.adapters.fetched import FetchError
-from authz.adapters.files import read_between
-from authz.adapters.grpc_target import Options, grpc_target
-from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.receiver import (
+    MAX_ANSWER_BYTES,
+    MAX_RETRY_AFTER_SECONDS,
+    ReceiverError,
+)
 from authz.core.urls import is_plaintext
 
-METHOD: Final = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 # A channel is left after this time, so that a changed address or certificate counts.
 CHANNEL_SECONDS: Final = 300.0
 _STATUS: Final = "grpc-status-details-bin"
 _OPTIONS: Final = (
-    ("grpc.enable_http_proxy", 0),  # the environment does not say where records go
-    ("grpc.enable_retries", 0),  # the sink repeats, and counts it
+    ("grpc.enable_http_proxy", 0),  # the environment does not lead us elsewhere
+    ("grpc.enable_retries", 0),  # the caller repeats, and counts it
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.use_local_subchannel_pool", 1),  # or a new channel inherits an old one's back-off
-    ("grpc.max_receive_message_length", 64 * 1024),
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.primary_user_agent", "agent-authz"),
 )
@@ -52,36 +59,42 @@ _FAULTS: Final = (
 class GrpcExporter:
     """A collector, and the channel to it. One thread uses it."""
 
-    def __init__(self, settings: OtlpSettings) -> None:
+    def __init__(self, settings: OtlpSettings, signal: Signal) -> None:
         """Take address and credentials; the first request connects."""
         self._settings = settings
+        self._signal = signal
         self._channel: grpc.Channel | None = None
         self._leave_at = 0.0
 
-    def export(self, request: bytes) -> Verdict:
-        """Send a request; return the verdict.
-
-        Raises ReceiverError: the records may be sent again.
-        """
+    def export(self, request: bytes, timeout_seconds: float) -> Verdict:
+        """Send a request; return the verdict. Raises ReceiverError: it may be sent again."""
         if time.monotonic() >= self._leave_at:
             self.close()
-        call = self._opened().unary_unary(METHOD, _as_it_is, _as_it_is)
         try:
-            answer = call(request, timeout=self._settings.timeout, metadata=self._metadata())
+            call = self._opened().unary_unary(self._signal.method, _as_it_is, _as_it_is)
+            answer = call(request, timeout=timeout_seconds, metadata=self._metadata())
         except grpc.RpcError as error:
             # The next attempt connects at once: the channel's own back-off takes up to minutes.
             self.close()
             return _judged(error)
+        except ValueError:  # of a channel that was cancelled
+            raise ReceiverError("the connection was closed") from None
         if answer is None:  # an OK alone, as of something that is no collector
             self.close()
             raise ReceiverError("it answered without a message: see endpoint")
-        return verdict_of(answer)
+        return verdict_of(answer, self._signal)
 
     def close(self) -> None:
         """Close the channel; the next request opens one."""
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def cancel(self) -> None:
+        """End an export of another thread at once."""
+        channel = self._channel
+        if channel is not None:
+            channel.close()
 
     def _opened(self) -> grpc.Channel:
         if self._channel is None:
@@ -96,11 +109,16 @@ class GrpcExporter:
 
     def _tls(self) -> grpc.ChannelCredentials:
         ca, client = self._settings.tls.ca_file, self._settings.tls.client
-        return grpc.ssl_channel_credentials(
-            _system_authorities() if ca is None else _read("ca_file", ca),
-            None if client is None else _read("private_key", client.private_key),
-            None if client is None else _read("certificate", client.certificate),
-        )
+        authorities = _system_authorities() if ca is None else _read("ca_file", ca)
+        if client is None:
+            return grpc.ssl_channel_credentials(authorities)
+        key = _read("private_key", client.private_key)
+        chain = _read("certificate", client.certificate)
+        try:
+            check_certificate(client)
+        except FetchError as error:
+            raise ReceiverError(str(error)) from None
+        return grpc.ssl_channel_credentials(authorities, key, chain)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         fields = [(name.lower(), text) for name, text in self._settings.headers.items()]
@@ -142,7 +160,7 @@ def _read(key: str, path: str) -> bytes:
 
 
 def _judged(error: Any) -> Verdict:  # noqa: ANN401 - grpcio has no type for what it raises
-    """Return the verdict of an error that concerns the records. Raises ReceiverError for others."""
+    """Return the verdict of an error that concerns the items. Raises ReceiverError for others."""
     code = error.code().name
     delay = _retry_delay(error)
     if code in RETRYABLE_CODES or (code == RETRYABLE_WITH_DELAY and delay is not None):

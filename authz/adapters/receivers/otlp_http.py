@@ -2,44 +2,41 @@
 
 from typing import Final
 
-from authz.adapters.audit.settings import HttpSinkSettings
-from authz.adapters.audit.sinks.http_receiver import HttpReceiver
-from authz.adapters.audit.sinks.otlp_verdict import (
+from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.http_receiver import HttpReceiver, PostTarget
+from authz.adapters.receivers.otlp_signals import Signal
+from authz.adapters.receivers.otlp_verdict import (
     OURS_STATUSES,
     RETRYABLE_STATUSES,
     Verdict,
     verdict_of,
 )
-from authz.adapters.audit.sinks.receiver import ReceiverError
-from authz.adapters.receiver_settings import OtlpSettings
+from authz.adapters.receivers.receiver import ReceiverError
 
+_CONTENT: Final = "application/x-protobuf"
 _SUCCESSES: Final = range(200, 300)  # OTLP has 200 only; a gateway may answer 202 or 204
 
 
 class HttpExporter:
     """A collector, and the connection to it. One thread uses it."""
 
-    def __init__(self, settings: OtlpSettings) -> None:
+    def __init__(self, settings: OtlpSettings, signal: Signal) -> None:
         """Take address and credentials; the first request connects."""
+        self._signal = signal
         self._receiver = HttpReceiver(
-            HttpSinkSettings(
-                url=settings.endpoint,
-                token_file=settings.token_file,
-                headers={**settings.headers, "content-type": "application/x-protobuf"},
-                tls=settings.tls,
-                insecure=settings.insecure,
-                timeout=settings.timeout,
+            PostTarget(
+                settings.endpoint,
+                {**settings.headers, "content-type": _CONTENT, "accept": _CONTENT},
+                settings.token_file,
+                settings.tls,
             )
         )
 
-    def export(self, request: bytes) -> Verdict:
-        """Send a request; return the verdict.
-
-        Raises ReceiverError: the records may be sent again.
-        """
-        answer = self._receiver.post(request)
+    def export(self, request: bytes, timeout_seconds: float) -> Verdict:
+        """Send a request; return the verdict. Raises ReceiverError: it may be sent again."""
+        answer = self._receiver.post(request, timeout_seconds)
         if answer.status in _SUCCESSES:
-            return verdict_of(answer.body)
+            return verdict_of(answer.body, self._signal)
         told = f"status {answer.status}"
         if answer.status in RETRYABLE_STATUSES:
             raise ReceiverError(told, answer.retry_after_seconds)
@@ -51,3 +48,6 @@ class HttpExporter:
     def close(self) -> None:
         """Close the connection; the next request opens one."""
         self._receiver.close()
+
+    def cancel(self) -> None:
+        """Do nothing: an export ends by its timeout."""

@@ -1,9 +1,7 @@
-"""What sinks on the network share: the error of a receiver, TLS towards it, and refused lines."""
+"""Defines the error of a receiver on the network, and TLS towards it."""
 
 import errno
-import logging
 import ssl
-import time
 from typing import Final
 
 from authz.adapters.client_credentials import CertificateContext
@@ -11,12 +9,14 @@ from authz.adapters.fetched import FetchError
 from authz.adapters.http_fetch import tls_context
 from authz.adapters.receiver_settings import ReceiverTlsSettings
 
-TELL_SECONDS: Final = 60.0  # between two log lines about refused lines: there may be many
-_log: Final = logging.getLogger("authz.audit")
+MAX_ANSWER_BYTES: Final = 64 * 1024  # an answer says what was refused; more is not read
+MAX_RETRY_AFTER_SECONDS: Final = 300.0  # no receiver can silence us for longer
 
 
 class ReceiverError(OSError):
-    """Signals that a receiver did not take lines, which wait; the message quotes nothing of it.
+    """Signals that a receiver did not take what was sent, which may be sent again.
+
+    The message quotes nothing of the answer.
 
     Attributes:
         retry_after_seconds: how long the receiver asks to be left alone, 0 if it names no time.
@@ -43,27 +43,3 @@ class ReceiverTls:
             return tls_context(self._ca_file) if self._shown is None else self._shown.get()
         except FetchError as error:
             raise ReceiverError(str(error)) from None
-
-
-class Refused:
-    """The lines that a receiver will never take: counted, and told without what they hold.
-
-    Attributes:
-        count: lines, since the start.
-    """
-
-    def __init__(self, sink: str) -> None:
-        """Take the sink's name, for the log."""
-        self.count = 0
-        self._sink = sink
-        self._told = 0
-        self._told_at = float("-inf")  # monotonic seconds
-
-    def add(self, lines: int, why: str) -> None:
-        """Count lines, and tell it at once, or with the next ones if it was told just now."""
-        self.count += lines
-        now = time.monotonic()
-        if now - self._told_at >= TELL_SECONDS:
-            fresh = self.count - self._told
-            _log.error("the sink %s refused %d audit records for good: %s", self._sink, fresh, why)
-            self._told, self._told_at = self.count, now

@@ -1,16 +1,16 @@
-"""What a collector's answer means for the records sent, by the OTLP specification.
+"""Says what a collector's answer means for the items sent, by the OTLP specification.
 
-It lists what may be sent again, and has everything else dropped. We also keep records where the
-answer is about us or the address, and says nothing of the records: a wrong token must not cost any.
+It lists what may be sent again, and has everything else dropped. We also send again where the
+answer is about us or the address, and says nothing of the items: a wrong token must not cost any.
 """
 
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from authz.adapters.audit.sinks.receiver import ReceiverError
+from authz.adapters.receivers.otlp_signals import Signal
+from authz.adapters.receivers.receiver import ReceiverError
 
 # OTLP/HTTP, "Retryable Response Codes".
 RETRYABLE_STATUSES: Final[AbstractSet[int]] = frozenset({429, 502, 503, 504})
@@ -24,7 +24,6 @@ RETRYABLE_WITH_DELAY: Final = "RESOURCE_EXHAUSTED"
 OURS_CODES: Final[AbstractSet[str]] = frozenset(
     {"UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "UNIMPLEMENTED"}
 )
-MAX_RETRY_AFTER_SECONDS: Final = 300.0  # no collector can silence us for longer
 
 
 class Verdict(NamedTuple):
@@ -32,23 +31,22 @@ class Verdict(NamedTuple):
 
     Attributes:
         refused: why it will never take the request; "" if it took it.
-        rejected: how many records of a request that it took it will never take.
+        rejected: how many items of a request that it took it will never take.
     """
 
     refused: str = ""
     rejected: int = 0
 
 
-def verdict_of(body: bytes) -> Verdict:
+def verdict_of(body: bytes, signal: Signal) -> Verdict:
     """Return the verdict of an answer that takes the request, which may be partial.
 
     A body that can't be read takes all, as its status says: gateways answer in JSON, or with a
-    word. Raises ReceiverError for a web page: whatever sent it has not kept the records.
+    word. Raises ReceiverError for a web page: whatever sent it has not kept the items.
     """
     try:
-        answer = ExportLogsServiceResponse.FromString(body)
+        return Verdict(rejected=max(0, signal.rejected_in(body)))
     except DecodeError:
         if body.lstrip().startswith(b"<"):
             raise ReceiverError("it answers with a web page: see endpoint") from None
         return Verdict()
-    return Verdict(rejected=max(0, answer.partial_success.rejected_log_records))
