@@ -71,7 +71,7 @@ def _read(config: Config, body: bytes) -> tuple[tuple[Kept, ...], list[Any]]:
     """Return the presentations, and what is wrong with the server. Raises ValueError."""
     try:
         read = msgspec.json.decode(body, type=PresentedAnswer)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise ValueError("the answer is not that of an agent-authz of this version") from None
     found = server_findings(config, read.policy_version, read.silent_workers, len(read.presented))
     return read.presented, list(found)

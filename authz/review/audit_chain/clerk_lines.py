@@ -93,7 +93,7 @@ def kind_of(line: bytes) -> str:
         return ""
     try:
         return _kind(line).audit
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise ClerkLineError("not a whole line of the log: it was cut or changed") from None
 
 
@@ -101,7 +101,7 @@ def read_opened(line: bytes, place: Place) -> Opened:
     """Read the first record of a log. Raises ClerkLineError."""
     try:
         read = _opened(line)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ClerkLineError(f"the first record of the log has a fault: {error}") from None
     return Opened(place, read.time, read.worker, read.workers, read.run, read.previous)
 
@@ -110,7 +110,7 @@ def read_closed(line: bytes, place: Place, unsigned: range = range(0)) -> Closed
     """Read the last record of a log, before which some were unsigned. Raises ClerkLineError."""
     try:
         read = _closed(line)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ClerkLineError(f"the last record of the log has a fault: {error}") from None
     torn = (read.torn,) if isinstance(read.torn, str) else read.torn
     is_crash = read.reason != "stopped"
@@ -121,5 +121,5 @@ def read_dropped(line: bytes) -> Dropped:
     """Read a record of lost records. Raises ClerkLineError."""
     try:
         return _dropped(line)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ClerkLineError(f"the record of lost records has a fault: {error}") from None

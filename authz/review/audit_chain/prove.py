@@ -88,7 +88,7 @@ class _Search:
     def _is_it(self, line: bytes) -> bool:
         try:
             return _read(line).decision_id == self._id
-        except (msgspec.MsgspecError, UnicodeError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return False
 
     def _after(self, line: bytes, index: int) -> None:

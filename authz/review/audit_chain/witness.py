@@ -128,5 +128,5 @@ def _notes(path: Path) -> Iterator[tuple[int, str]]:
 def _of_line(data: bytes) -> str:
     try:
         return _read_line(data).checkpoint
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return ""

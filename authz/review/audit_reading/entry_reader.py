@@ -71,7 +71,7 @@ def _beginning_of(line: bytes) -> _Beginning | None:
         if _encode(value) != line or not _END_NAMES.isdisjoint(value):
             return None
         entry = msgspec.convert(value, Entry)
-    except ValueError:
+    except (ValueError, RecursionError):  # the library's errors are ValueErrors
         return None
     return _Beginning(entry, _OTHER_NAMES.union(value)) if entry.decision in _EFFECTS else None
 
@@ -83,7 +83,7 @@ def _completed(known: _Beginning, end: bytes) -> Entry | None:
         if _encode(value) != end or not known.names.isdisjoint(value):
             return None
         own = msgspec.convert(value, _End)
-    except ValueError:
+    except (ValueError, RecursionError):  # the library's errors are ValueErrors
         return None
     if own.time.tzinfo is None:
         return None

@@ -42,7 +42,8 @@ def written_problems(config: Config, files: Iterable[Path]) -> Found:
 def _shared_spools(config: Config) -> Found:
     spools = [(("audit", *place), folder) for place, folder in spool_folders(config.audit)]
     for at, (place, folder) in enumerate(spools):
-        if _is_there(nearest := _nearest(folder)) and not is_folder(nearest):
+        nearest = _nearest(folder)
+        if not is_folder(nearest):
             yield place, f"{nearest} is not a folder: name one that only this spool uses"
         for other, earlier in spools[:at]:
             if _are_alike(folder, earlier):
@@ -61,6 +62,8 @@ def _no_log(path: Path) -> str:
     except OSError as error:
         if error.errno == errno.ELOOP:
             return "a link that leads to itself"
+        if error.errno == errno.ENAMETOOLONG:
+            return "too long for a path: shorten it"
         is_link = os.path.islink(path)  # noqa: PTH114 - ``is_symlink`` raises in a closed folder
         is_lost = is_link and not is_folder(Path(os.path.realpath(path)).parent)
         return "a link into a folder that is not there" if is_lost else ""
@@ -86,7 +89,9 @@ def written_warnings(config: Config) -> Found:
 
 def _nearest(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists: the rest is made in it."""
-    return next((path for path in (folder, *folder.parents) if _is_there(path)), folder)
+    above = (folder, *folder.parents)
+    # A link that leads nowhere is there too: no folder can be made in its place.
+    return next((path for path in above if _is_there(path) or os.path.islink(path)), folder)  # noqa: PTH114 - as in ``_no_log``
 
 
 def _unwritable(path: Path) -> Iterator[str]:

@@ -10,6 +10,14 @@ import pytest
 
 from authz.core.tlog.merkle import leaf_hash
 from authz.core.tlog.note import NoteSigner, NoteVerifier
+from authz.review.audit_chain.clerk_lines import (
+    ClerkLineError,
+    kind_of,
+    read_closed,
+    read_dropped,
+    read_opened,
+)
+from authz.review.audit_chain.findings import Place
 from authz.review.audit_chain.verify import Expected, verify_logs
 from support.chain_files import (
     SIGNER,
@@ -317,3 +325,19 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
     assert shares == sorted(shares)
     assert all(0 < share <= 1 for share in shares)
+
+
+@pytest.mark.parametrize("kind", ["opened", "closed", "dropped", "checkpoint", "gap", ""])
+def test_a_line_of_endless_nesting(kind: str) -> None:
+    """A line of the log's own that is nested too deep to be read has a fault, as others have."""
+    line = b'{"audit":"%b","x":' % kind.encode() + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    place = Place("audit.jsonl", 1)
+    reads = (
+        kind_of,
+        read_dropped,
+        lambda it: read_opened(it, place),
+        lambda it: read_closed(it, place),
+    )
+    for read in reads:
+        with pytest.raises(ClerkLineError):
+            read(line)

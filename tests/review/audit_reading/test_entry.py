@@ -83,3 +83,14 @@ def test_mutants(data: st.DataObject) -> None:
 
     assert isinstance(plain, str) == isinstance(known, str)
     assert isinstance(plain, str) or plain == known
+
+
+def test_endless_nesting() -> None:
+    """A line that is nested too deep to be read is no record, in its beginning and in its end."""
+    deep = b"[" * 100_000 + b"]" * 100_000
+    line = audit_line(1).rstrip()[:-1]
+    for bad in (
+        line + b',"x":' + deep + b"}",
+        line.replace(b',"time":', b',"x":' + deep + b',"time":'),
+    ):
+        assert isinstance(EntryReader().read(bad + b"\n"), str)

@@ -89,3 +89,17 @@ def test_the_editor_knows_the_range(capsys: pytest.CaptureFixture[str]) -> None:
         "sampled"
     ]
     assert (sampled["minimum"], sampled["maximum"]) == (0, 1)
+
+
+@pytest.mark.parametrize("target", ["spool", "nowhere"])
+def test_a_spool_that_is_a_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    """A link that leads to no folder can't become one: a start would fail."""
+    (tmp_path / "spool").symlink_to(tmp_path / target)
+    sink = f"http: {{url: 'https://a.example/'}}, spool: {{folder: '{tmp_path}/spool'}}"
+    (tmp_path / "authz.yaml").write_text(f"{BASE}\naudit: {{sinks: [{{{sink}}}]}}\n")
+
+    assert run("check", str(tmp_path / "authz.yaml")) == 1
+    assert "spool.folder: " in (told := capsys.readouterr().err)
+    assert "is not a folder: name one that only this spool uses" in told

@@ -66,6 +66,7 @@ RECEIVERS: Final = (
         "spool.folder: /dev/null is not a folder",
         "only this spool uses",
     ),
+    _sink(f"{{path: '/{'a' * 300}'}}", "is too long for a path", "shorten it"),
     _traces(
         f"{{otlp: {{endpoint: '{_SIEM}/v1/logs', protocol: http}}}}", "another sig", "/v1/traces"
     ),
