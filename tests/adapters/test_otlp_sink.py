@@ -493,6 +493,20 @@ def test_grpc_certificate_that_is_missing(tmp_path: Path) -> None:
         assert sink.waiting == 1
 
 
+def test_grpc_key_of_another_certificate(tmp_path: Path) -> None:
+    """A key that does not belong to the certificate is told as that, and the lines wait."""
+    authority = Authority(tmp_path / "pki")
+    one, other = authority.issue(dns=("one",)), authority.issue(dns=("other",))
+    shown = {"certificate": str(one.certificate_path), "private_key": str(other.key_path)}
+    with grpc_receiver((authority.issue(dns=("localhost",)), authority.path)) as receiver:
+        sink = grpc_sink(receiver, tls={"ca_file": str(authority.path), "client": shown})
+        with pytest.raises(ReceiverError, match="does not belong to the certificate"):
+            sent(sink, LINE)
+        sink.close()
+
+        assert sink.waiting == 1
+
+
 def test_grpc_slow_collector() -> None:
     """A collector that does not answer costs the timeout, and no line."""
     with grpc_receiver() as receiver:
