@@ -28,6 +28,7 @@ from support.audit_chain import (
     settings_in,
     verifier,
 )
+from support.child import with_support
 from support.world import PATIENCE_SECONDS, wait_until
 
 
@@ -389,7 +390,9 @@ def test_a_disk_that_was_full(tmp_path: Path, form: str) -> None:
     """A disk that was full, in mid-line, leaves a whole chain, which tells each record it lacks."""
     key_in(tmp_path)
     command = [sys.executable, "-c", FULL, str(tmp_path), form]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE_SECONDS)
+    done = subprocess.run(
+        command, env=with_support(), capture_output=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == 0, done.stderr.decode()
     count, taken, dropped, missing = map(int, done.stdout.split())
     proven = Proven(tmp_path / "audit.jsonl", key=verifier(tmp_path))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from support.audit_chain import Proven, key_in, verifier
+from support.child import with_support
 from support.world import PATIENCE_SECONDS, wait_until
 
 KILLS: Final = int(os.environ.get("AUTHZ_KILLS", "6"))
@@ -64,7 +65,9 @@ class Writer:
     def _started(self) -> subprocess.Popen[bytes]:
         self._told_bytes = self.told.stat().st_size
         arguments = map(str, (self._folder, self._number, WORKERS, self.told))
-        return subprocess.Popen([sys.executable, "-c", WRITER, *arguments], stdin=subprocess.PIPE)
+        return subprocess.Popen(
+            [sys.executable, "-c", WRITER, *arguments], env=with_support(), stdin=subprocess.PIPE
+        )
 
     def is_at_work(self) -> bool:
         """Tell whether it has written its first burst; it must not have ended."""
