@@ -31,6 +31,7 @@ from bench.through_envoy import through_envoy
 
 PAIRS: Final = 60
 SETTLE_SECONDS: Final = 0.25  # for the records of before to be written
+RECORDED: Final = 20_000  # checks of such a turn: a second or more, so that most are written in it
 COUNTS: Final = {"one": 2000, "32": 16000, "1000/s": 2000}
 # At 1000 new tokens a second a server that is not fast enough refuses some, and that is no result.
 COLD_COUNTS: Final = {"one": 600, "32": 2000, "300/s": 600}
@@ -101,7 +102,7 @@ def _pair(bench: Bench, run: Run, server: str) -> None:
         if name == "silent":
             os.kill(bench.pids[server], echo.SILENT)
             time.sleep(SETTLE_SECONDS)
-        take(bench, run, Turn(of(server, name), server, "32", known, 3000))
+        take(bench, run, Turn(of(server, name), server, "32", known, int(RECORDED / run.scale)))
         if name == "silent":
             os.kill(bench.pids[server], echo.RECORDED)
         time.sleep(SETTLE_SECONDS)
