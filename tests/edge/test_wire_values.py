@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from envoy.config.core.v3 import base_pb2
-from envoy.service.auth.v3 import external_auth_pb2 as published
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
@@ -17,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz._pb import ext_authz_pb2 as pb
+from support.published import base_pb2
+from support.published import external_auth_pb2 as published
 
 CHECKS: Final = Path(__file__).parents[1] / "support" / "data" / "checkrequests.txt"
 TOO_DEEP: Final = 100  # protobuf gives up at 100 messages in one another; a level here is three
