@@ -22,7 +22,7 @@ from lab.ca import Authority, Svid
 from lab.config_builder import LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
-from support.audit_schema import require_valid
+from support.audit_schema import require_valid_file
 from support.canary import canary
 
 HOST = "mcp.corp.example"
@@ -95,8 +95,7 @@ class World(AbstractContextManager["World"]):
         canary.note("metrics", generate_latest(self.registry))
         canary.note("presented", msgspec.json.encode(self.service.presentations.kept()))
         self._opened.close()
-        if self.audit_path.is_file():
-            require_valid(self.audit_path.read_bytes().splitlines())
+        require_valid_file(self.audit_path)
 
     def token(self, **changes: Any) -> str:
         """Make a valid token for the travel agent, with changes."""
