@@ -18,6 +18,7 @@ from authz.adapters.keys import KeyCacheSettings
 from authz.adapters.pdp import PdpSettings
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
+from authz.adapters.store import StoreSettings
 from authz.adapters.tracing import TracesSettings
 from authz.config.described import described_schema
 from authz.config.editor_schema import editor_schema
@@ -116,6 +117,10 @@ class Config(Settings):
     """The caches of decisions and tokens."""
     replay: ReplaySettings = ReplaySettings()
     """Remembered DPoP proofs."""
+    store: StoreSettings | None = None
+    """What replicas share; left out, each process has revocations from the file, and proofs, nonces
+    and budgets of its own.
+    """
     audit: AuditSettings = AuditSettings()
     """The audit log, with one record for each decision."""
     traces: TracesSettings | None = None

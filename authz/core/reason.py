@@ -13,7 +13,7 @@ from authz.core.needs import Need
 # google.rpc.Code for ``CheckResponse.status.code``. Anything but 0 refuses; Envoy answers the
 # client with the HTTP status of ``denied_response``, so these only tell our own logs the kind of
 # refusal.
-_GRPC_CODES: Final = {400: 3, 401: 16, 403: 7, 413: 11, 503: 14}
+_GRPC_CODES: Final = {400: 3, 401: 16, 403: 7, 413: 11, 429: 8, 503: 14}
 
 
 class Reason(Enum):
@@ -58,6 +58,7 @@ class Reason(Enum):
     TOKEN_AUDIENCE = "token_audience", 401, "invalid_token", "the token is for another audience"
     TOKEN_CLAIM = "token_claim", 401, "invalid_token", "a claim of the token is missing or wrong"
     TOKEN_REVOKED = "token_revoked", 401, "invalid_token", "the token was revoked"
+    TOKEN_USED = "token_used", 401, "invalid_token", "the token was used before"
     # The issuer's answer about an opaque token (RFC 7662 section 2.2).
     TOKEN_INACTIVE = "token_inactive", 401, "invalid_token", "the token is not active"
     # Delegation (RFC 8693 section 4.1) and proof of possession (RFC 7800, RFC 8705, RFC 9449).
@@ -99,6 +100,8 @@ class Reason(Enum):
     # Policy.
     PRINCIPAL_REQUIRED = "principal_required", 403, None, "a principal is required"
     POLICY_DENIED = "policy_denied", 403, None, "not allowed"
+    BUDGET_EXHAUSTED = "budget_exhausted", 429, None, "the budget is exhausted"
+    STOPPED = "stopped", 403, None, "stopped by an operator"
     # The request itself; and what the proxy sent about it.
     CHECK_MALFORMED = "check_malformed", 400, None, "the check can't be read"
     PATH_AMBIGUOUS = "path_ambiguous", 400, None, "the request's target is ambiguous"
@@ -113,6 +116,7 @@ class Reason(Enum):
     # Our own faults: never an allow, and never the client's doing.
     KEYS_UNAVAILABLE = "keys_unavailable", 503, None, "the issuer's keys are unavailable"
     STATUS_UNAVAILABLE = "status_unavailable", 503, None, "the token's status is unavailable"
+    STORE_UNAVAILABLE = "store_unavailable", 503, None, "the shared store is unavailable"
     PDP_UNAVAILABLE = "pdp_unavailable", 503, None, "the decision point is unavailable"
     OVERLOADED = "overloaded", 503, None, "overloaded"
     INTERNAL_ERROR = "internal_error", 503, None, "internal error"

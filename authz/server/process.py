@@ -202,8 +202,8 @@ class ServerProcess:
         version = self._parts.reconfigure(config, candidate)
         if _fixed(config) != _fixed(self._config):
             _log.warning(
-                "changes to server, admin, audit, traces, replay, revocations and key_cache take "
-                "effect at the next start"
+                "changes to server, admin, audit, traces, store, replay, revocations and key_cache "
+                "take effect at the next start"
             )
         self._config = config
         _warn_of_shadow(config)
@@ -293,5 +293,5 @@ def _warn_of_shadow(config: Config) -> None:
 def _fixed(config: Config) -> tuple[object, ...]:
     return (
         *(config.server, config.admin, config.audit, config.replay),
-        *(config.revocations, config.key_cache, config.traces),
+        *(config.revocations, config.key_cache, config.traces, config.store),
     )

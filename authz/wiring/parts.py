@@ -18,6 +18,7 @@ from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import MemoryReplayStore
 from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.store.store import Store
 from authz.adapters.tls import ServerTls
 from authz.config import Config
 from authz.edge.bulkhead import Bulkhead
@@ -27,6 +28,7 @@ from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
 from authz.wiring.files import BuildError, read_redaction, read_revocations
 from authz.wiring.snapshot import build_key_sources, build_snapshot
+from authz.wiring.store import open_store
 from authz.wiring.tracing import open_tracer
 
 if TYPE_CHECKING:  # an optional extra
@@ -43,6 +45,7 @@ class Parts:
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
         tls: our certificate, None if proxies connect without TLS.
+        store: what replicas share, or this process's own part of it.
         replays: the DPoP proofs that were used.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
@@ -57,6 +60,7 @@ class Parts:
     keys: KeyStore
     introspections: Introspections
     tls: ServerTls | None
+    store: Store
     replays: MemoryReplayStore
     metrics: Metrics
     pool: CheckPool
@@ -68,6 +72,7 @@ class Parts:
     def start(self) -> None:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
         self.revocations.settle()  # a half-written file must not count
+        self.store.start()
         self.audit.start()
         if self.tracer is not None:
             self.tracer.start()
@@ -121,6 +126,7 @@ def open_parts(
         revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
+        store = opened.enter_context(closing(open_store(config)))
         replays = MemoryReplayStore(config.replay)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
@@ -154,6 +160,7 @@ def open_parts(
             keys=keys,
             introspections=introspections,
             tls=tls,
+            store=store,
             replays=replays,
             metrics=metrics,
             pool=pool,
