@@ -91,7 +91,7 @@ class MemoryStore:
         with self._lock:
             return self._agreed.setdefault(name, proposal)
 
-    def spend(self, charges: Sequence[Charge], now: float, seconds: float) -> None:  # noqa: ARG002 - likewise
+    def spend(self, charges: Sequence[Charge], now: float, seconds: float) -> None:
         """Spend all charges, or none, as ``Budgets.spend``."""
         raise NotImplementedError  # the owner of budgets writes this
 
