@@ -168,17 +168,20 @@ class Mesh:
         *,
         with_mcp: bool = False,
         check_timeout: str = CHECK_TIMEOUT,
+        changes: ConfigBuilder = LAB,
     ) -> None:
         """Take a folder for files, logs and sockets; how many servers, of how many workers.
 
         With an MCP server it takes two seconds longer, and the config has ``lab.trips`` in it.
-        ``check_timeout`` is how long Envoy waits for a decision.
+        ``check_timeout`` is how long Envoy waits for a decision, ``changes`` are of the config of
+        all servers.
         """
         self.folder = folder
         self._count = servers
         self._workers = workers
         self._with_mcp = with_mcp
         self._check_timeout = check_timeout
+        self._changes = changes
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -204,7 +207,7 @@ class Mesh:
         self.upstream = Upstream()
         self._stack.callback(self.upstream.close)
         names = [f"authz-{n}" for n in range(1, self._count + 1)]
-        self.servers = [self.server(name, workers=self._workers) for name in names]
+        self.servers = [self.server(name, self._changes, self._workers) for name in names]
         for server in self.servers:
             server.wait_ready()
         config = bootstrap(
