@@ -40,13 +40,7 @@ def _measure_proofs(replicas: Replicas, times: int) -> None:
 
 def _compare(replicas: Replicas, what: str, seconds: float, *, rounds: int = 5) -> None:
     """Print p99 of remembered checks with the store in some state, and without, in turns."""
-    states: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
-        "slow": (lambda: _delay(replicas, 0.3), lambda: _delay(replicas, 0.0)),
-        "hanging": (replicas.between.hang, replicas.between.resume),
-        "refusing": (replicas.between.refuse, replicas.between.resume),
-        "killed": (replicas.redis.kill, replicas.redis.start),
-    }
-    begin, end = states[what]
+    begin, end = _states(replicas)[what]
     calm: list[float] = []
     troubled: list[float] = []
     for _ in range(rounds):
@@ -57,6 +51,16 @@ def _compare(replicas: Replicas, what: str, seconds: float, *, rounds: int = 5) 
     ratio = _percentile(troubled, 0.99) / _percentile(calm, 0.99)
     print(_told("remembered, store there", calm))
     print(_told(f"remembered, store {what}", troubled), f"ratio of p99 {ratio:.2f}", flush=True)
+
+
+def _states(replicas: Replicas) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
+    """Return how each state of the store begins and ends."""
+    return {
+        "slow": (lambda: _delay(replicas, 0.3), lambda: _delay(replicas, 0.0)),
+        "hanging": (replicas.between.hang, replicas.between.resume),
+        "refusing": (replicas.between.refuse, replicas.between.resume),
+        "killed": (replicas.redis.kill, replicas.redis.start),
+    }
 
 
 def _delay(replicas: Replicas, seconds: float) -> None:
