@@ -14,6 +14,7 @@ from lab.client import Client
 from lab.config_builder import LAB, ConfigBuilder
 from lab.envoy import NOBODY, Envoy, bootstrap
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import logged
 from lab.processes import Process
 from lab.trips import CHANGES, McpServer
 from lab.upstream import Upstream
@@ -119,10 +120,9 @@ class Server:
     @property
     def admin(self) -> str:
         """The server's admin URL, from its log."""
-        for line in self.process.log.read_text().splitlines():
-            _, found, rest = line.partition('"admin":"')
-            if found and not rest.startswith("unix:"):  # a worker's own
-                return "http://" + rest.partition('"')[0]
+        for address in logged(self.process.log, "admin"):
+            if not address.startswith("unix:"):  # a worker's own
+                return f"http://{address}"
         raise ValueError("not started yet")
 
     def wait_ready(self) -> Self:
