@@ -16,6 +16,7 @@ from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
+from authz.adapters.nonce_secret import AgreedSecret
 from authz.adapters.revocation_file.watched import RevocationFile
 from authz.adapters.single_use import SingleUses
 from authz.adapters.store.store import Store
@@ -47,6 +48,7 @@ class Parts:
         tls: our certificate, None if proxies connect without TLS.
         store: what replicas share, or this process's own part of it.
         single_uses: the DPoP proofs and one-time tokens that were used.
+        nonces: the secret of DPoP nonces that replicas agree on.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -62,6 +64,7 @@ class Parts:
     tls: ServerTls | None
     store: Store
     single_uses: SingleUses
+    nonces: AgreedSecret
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -73,6 +76,7 @@ class Parts:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
         self.revocations.settle()  # a half-written file must not count
         self.store.start()
+        self.nonces.start()
         self.audit.start()
         if self.tracer is not None:
             self.tracer.start()
@@ -93,6 +97,7 @@ class Parts:
             self.metrics.pdp_asked,
             candidate,
             answers=self.introspections,
+            nonces=self.nonces,
             redaction=self.service.snapshot.renderer.redaction,
         )
         clients = prepare_introspections(self.introspections, config)
@@ -127,7 +132,9 @@ def open_parts(
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
         store = opened.enter_context(closing(open_store(config)))
-        single_uses = SingleUses(store, config.replay, is_shared=config.store is not None)
+        is_shared = config.store is not None
+        single_uses = SingleUses(store, config.replay, is_shared=is_shared)
+        nonces = opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared)))
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
@@ -140,6 +147,7 @@ def open_parts(
             metrics.pdp_asked,
             candidate,
             answers=introspections,
+            nonces=nonces,
             redaction=read_redaction(config.audit.redact),
         )
         works_with = ServiceParts(
@@ -162,6 +170,7 @@ def open_parts(
             tls=tls,
             store=store,
             single_uses=single_uses,
+            nonces=nonces,
             metrics=metrics,
             pool=pool,
             tracer=tracer,

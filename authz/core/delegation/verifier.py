@@ -21,6 +21,7 @@ from authz.core.delegation.credential import (
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.jwt_svid import by_trust_domain, trust_domain_of
+from authz.core.delegation.one_time import token_uses
 from authz.core.delegation.opaque import (
     AnswerLookup,
     NoAnswers,
@@ -132,6 +133,7 @@ class DelegationVerifier:
         good_until = check_authentication(
             jws.payload, route, now
         )  # 11. of an authenticated principal
+        uses = token_uses(issuer, own)
         return Delegation(
             issuer=issuer.issuer,
             subject=terms.subject,
@@ -142,7 +144,7 @@ class DelegationVerifier:
             token_id=own.token_id,
             mode=terms.mode,
             claims=jws.payload,
-            single_uses=() if proof is None else (proof,),
+            single_uses=uses if proof is None else (proof, *uses),
             terms=terms,
             token_hash=digest,
         )
