@@ -142,7 +142,7 @@ class Reason(Enum):
     @property
     def is_of_policy(self) -> bool:
         """Tell whether it refuses a known caller's request for which no other token would help."""
-        return self in (Reason.POLICY_DENIED, Reason.METHOD_UNKNOWN)
+        return self in (Reason.POLICY_DENIED, Reason.METHOD_UNKNOWN, Reason.BUDGET_EXHAUSTED)
 
     @property
     def is_of_token(self) -> bool:

@@ -7,7 +7,10 @@ enforced. Everything else (the caller, the token, suspension) is still enforced.
 from dataclasses import replace
 from typing import Protocol
 
+import msgspec
+
 from authz.core.decision import Delegation, Effect, Permit, Shadow, ShadowBy, Verdict
+from authz.core.policy.budget import in_shadow
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.verdict import shadow_notes
 from authz.core.reason import Denied
@@ -69,8 +72,14 @@ class ShadowedPolicy:
     def evaluate(self, query: PolicyQuery) -> Verdict:
         """Return an allow, with a note if the policy refuses."""
         verdict = self._policy.evaluate(query)
-        if isinstance(verdict.outcome, Permit):
-            return verdict
+        permit = verdict.outcome
+        if isinstance(permit, Permit):
+            if not permit.spendings:
+                return verdict
+            spendings = in_shadow(permit.spendings)
+            return replace(
+                verdict, outcome=msgspec.structs.replace(permit, spendings=spendings)
+            )
         if not query.delegation.has_token:
             return verdict
         note = Shadow(
