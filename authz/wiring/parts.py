@@ -16,8 +16,8 @@ from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
-from authz.adapters.replay_store import MemoryReplayStore
 from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.single_use import SingleUses
 from authz.adapters.store.store import Store
 from authz.adapters.tls import ServerTls
 from authz.config import Config
@@ -46,7 +46,7 @@ class Parts:
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
         tls: our certificate, None if proxies connect without TLS.
         store: what replicas share, or this process's own part of it.
-        replays: the DPoP proofs that were used.
+        single_uses: the DPoP proofs and one-time tokens that were used.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -61,7 +61,7 @@ class Parts:
     introspections: Introspections
     tls: ServerTls | None
     store: Store
-    replays: MemoryReplayStore
+    single_uses: SingleUses
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -127,7 +127,7 @@ def open_parts(
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
         store = opened.enter_context(closing(open_store(config)))
-        replays = MemoryReplayStore(config.replay)
+        single_uses = SingleUses(store, config.replay, is_shared=config.store is not None)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
@@ -146,7 +146,7 @@ def open_parts(
             keys=keys,
             introspections=introspections,
             revocations=revocations,
-            replays=replays,
+            single_uses=single_uses,
             audit=audit,
             metrics=metrics,
             bulkhead=bulkhead,
@@ -161,7 +161,7 @@ def open_parts(
             introspections=introspections,
             tls=tls,
             store=store,
-            replays=replays,
+            single_uses=single_uses,
             metrics=metrics,
             pool=pool,
             tracer=tracer,

@@ -63,7 +63,7 @@ class World(AbstractContextManager["World"]):
             self._opened = opened.pop_all()
         self.service, self.metrics = self.parts.service, self.parts.metrics
         self.revocations, self.keys = self.parts.revocations, self.parts.keys
-        self.audit, self.replays = self.parts.audit, self.parts.replays
+        self.audit = self.parts.audit
         source = ConfigSource(folder / "authz.yaml")  # for tests that write one
         self.reload = ConfigReload(source, self.parts.reconfigure)
         self.registry = build_metrics(self.parts, self.reload, Liveness()).registry

@@ -2,7 +2,7 @@
 
 The proof's target is compared with the configured origin of the route's resource, never with a Host
 header; its method and path with the request that the proxy saw. The edge has a memory and refuses a
-proof that is sent twice; this module only names the proof (``SingleUseProof``).
+proof that is sent twice; this module only names the proof (``SingleUse``).
 """
 
 import hmac
@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from authz.core.base64url import base64url
-from authz.core.decision import SingleUseProof
+from authz.core.decision import SingleUse
 from authz.core.delegation.credential import Credential, token_hash
 from authz.core.delegation.settings import DpopSettings, NonceNeed
 from authz.core.jose.jwk import Key, KeySetError, KeyVerifyError, proof_key
@@ -46,7 +46,7 @@ class DpopVerifier:
         request: Request,
         route: Route,
         now: float,
-    ) -> SingleUseProof:
+    ) -> SingleUse:
         """Check the proof for a token bound to ``key_thumbprint``: the steps of section 4.3.
 
         Raises Denied(POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
@@ -69,7 +69,9 @@ class DpopVerifier:
             )
         self._check_nonce(claims, now)  # 10. last: only a client that holds the key gets a nonce
         mark = sha256(f"{key.thumbprint} {proof_id}".encode()).digest()
-        return SingleUseProof(mark, issued_at + self._settings.max_age)
+        # It may be dated into the future by the skew, so it may have been used that much earlier.
+        made_at = issued_at - self._settings.clock_skew
+        return SingleUse(mark, made_at, issued_at + self._settings.max_age)
 
     def _sent(self, credential: Credential, route: Route) -> str:
         if not credential.is_dpop:  # section 7.2: must not be accepted as a bearer token

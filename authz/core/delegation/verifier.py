@@ -119,7 +119,7 @@ class DelegationVerifier:
             issuer, jws, usable_until = self._verified(credential.token, now)
         # 8. for this audience, valid now; 9. the caller is the actor, for a principal
         terms, own = self._terms.judge(jws, issuer, agent, route, now)
-        single_use = check_confirmation(  # 10. and holds the key that the token is bound to
+        proof = check_confirmation(  # 10. and holds the key that the token is bound to
             jws.payload,
             credential,
             request,
@@ -142,7 +142,7 @@ class DelegationVerifier:
             token_id=own.token_id,
             mode=terms.mode,
             claims=jws.payload,
-            single_use=single_use,
+            single_uses=() if proof is None else (proof,),
             terms=terms,
             token_hash=digest,
         )
