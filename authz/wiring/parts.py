@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from authz.adapters.audit.chain.key import ChainKeyError
 from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditLog
+from authz.adapters.budgets import Spender
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
@@ -47,6 +48,7 @@ class Parts:
         tls: our certificate, None if proxies connect without TLS.
         store: what replicas share, or this process's own part of it.
         single_uses: the DPoP proofs and one-time tokens that were used.
+        spender: spends the budgets of rules in the store.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -62,6 +64,7 @@ class Parts:
     tls: ServerTls | None
     store: Store
     single_uses: SingleUses
+    spender: Spender
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -127,7 +130,9 @@ def open_parts(
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
         store = opened.enter_context(closing(open_store(config)))
-        single_uses = SingleUses(store, config.replay, is_shared=config.store is not None)
+        is_shared = config.store is not None
+        single_uses = SingleUses(store, config.replay, is_shared=is_shared)
+        spender = Spender(store, is_shared=is_shared)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
@@ -147,6 +152,7 @@ def open_parts(
             introspections=introspections,
             revocations=revocations,
             single_uses=single_uses,
+            spender=spender,
             audit=audit,
             metrics=metrics,
             bulkhead=bulkhead,
@@ -162,6 +168,7 @@ def open_parts(
             tls=tls,
             store=store,
             single_uses=single_uses,
+            spender=spender,
             metrics=metrics,
             pool=pool,
             tracer=tracer,

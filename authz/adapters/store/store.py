@@ -32,7 +32,10 @@ class AlreadyUsedError(Exception):
 
 
 class ExhaustedError(Exception):
-    """A budget has no room for a charge; after ``seconds`` all have, if nothing is spent till then."""
+    """A budget has no room for a charge.
+
+    After ``seconds`` all charges have room, if nothing is spent until then.
+    """
 
     def __init__(self, at: int, seconds: float) -> None:
         """Take the number of the charge in its sequence, and the seconds."""

@@ -13,12 +13,12 @@ from typing import Final
 
 import msgspec
 
+from authz.core.choice import WhenAway
 from authz.core.decision import ShadowBy, Spending
 from authz.core.policy.budget_settings import (
     MILLIONTHS,
     BudgetOwner,
     BudgetSettings,
-    WhenAway,
     in_millionths,
 )
 from authz.core.policy.call_settings import CallSettings, McpSettings
@@ -153,8 +153,6 @@ def joined(spendings: Iterable[Spending]) -> tuple[Spending, ...]:
 def in_shadow(spendings: Iterable[Spending]) -> tuple[Spending, ...]:
     """Return the same spendings, as a policy in shadow makes them: none is enforced."""
     return tuple(
-        spending
-        if spending.shadow
-        else msgspec.structs.replace(spending, shadow=ShadowBy.POLICY)
+        spending if spending.shadow else msgspec.structs.replace(spending, shadow=ShadowBy.POLICY)
         for spending in spendings
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from authz.core.choice import Choice
+from authz.core.choice import Choice, WhenAway
 from authz.core.policy.claim_names import ClaimName
 from authz.core.settings import Duration, MisfitError, Settings
 
@@ -35,13 +35,6 @@ class BudgetOwner(Choice):
     PAIR = "pair"
 
 
-class WhenAway(Choice):
-    """The action while the shared store does not answer."""
-
-    DENY = "deny"
-    LOCAL = "local"
-
-
 class BudgetSettings(Settings):
     """How often, or how much, a rule allows in a window of time. Decisions by it are not cached."""
 
@@ -64,7 +57,7 @@ class BudgetSettings(Settings):
     """
     when_away: WhenAway = WhenAway.DENY
     """What happens while the shared store does not answer. deny: refuse with store_unavailable.
-    local: spend a budget of this process alone, so that all replicas together may allow more.
+    local: count what passes this process alone, so that each process may allow the whole limit.
     """
     shadow: bool = False
     """Count and spend, but refuse nothing: what the budget would have refused is recorded."""

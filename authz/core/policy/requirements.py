@@ -297,8 +297,13 @@ def build_requirements(rule: RuleSettings, conditions: ConditionSettings) -> Ite
         yield Via(tuple(map(SpiffePattern.parse, rule.via)), is_deny)
     if rule.during is not None:
         yield During(tuple(map(TimeWindow.of, rule.during)))
+    yield from _of_budget(rule)
+    if rule.when is not None:
+        yield When(rule.when, is_deny, conditions.headers, conditions.claims)
+
+
+def _of_budget(rule: RuleSettings) -> Iterator[Requirement]:
+    """Yield what a budget requires of the call alone; one in shadow requires nothing."""
     budget = rule.budget
     if budget is not None and budget.cost is not None and not budget.shadow:
         yield Affordable(Cost.of(budget, rule.calls))
-    if rule.when is not None:
-        yield When(rule.when, is_deny, conditions.headers, conditions.claims)

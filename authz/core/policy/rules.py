@@ -84,7 +84,7 @@ class Rule:
             settings.shadow,
             is_plain,
             is_plain and all(requirement.is_of_caller for requirement in requirements),
-            settings.budget and Budget.of(name, settings.budget, settings.calls),
+            Budget.of(name, settings.budget, settings.calls) if settings.budget else None,
         )
 
     @property

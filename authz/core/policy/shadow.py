@@ -72,17 +72,13 @@ class ShadowedPolicy:
     def evaluate(self, query: PolicyQuery) -> Verdict:
         """Return an allow, with a note if the policy refuses."""
         verdict = self._policy.evaluate(query)
-        permit = verdict.outcome
-        if isinstance(permit, Permit):
-            if not permit.spendings:
+        outcome = verdict.outcome
+        if isinstance(outcome, Permit):
+            if not outcome.spendings:
                 return verdict
-            spendings = in_shadow(permit.spendings)
-            return replace(
-                verdict, outcome=msgspec.structs.replace(permit, spendings=spendings)
-            )
+            spendings = in_shadow(outcome.spendings)
+            return replace(verdict, outcome=msgspec.structs.replace(outcome, spendings=spendings))
         if not query.delegation.has_token:
             return verdict
-        note = Shadow(
-            ShadowBy.POLICY, Effect.DENY, verdict.outcome.reason.code, verdict.outcome.rule
-        )
+        note = Shadow(ShadowBy.POLICY, Effect.DENY, outcome.reason.code, outcome.rule)
         return replace(verdict, outcome=Permit("", ""), shadows=(*verdict.shadows, note))

@@ -183,7 +183,8 @@ def _can_be_called(rules: Sequence[Rule]) -> bool:
     """Tell whether some call fits all rules; a session never fits a rule that reads arguments."""
     calls = in_common([rule.settings for rule in rules])
     is_session = calls is not None and calls.endswith(f": {SESSION}")
-    return calls is not None and not (is_session and any(rule.mentions(ARGUMENTS) for rule in rules))
+    reads = any(rule.mentions(ARGUMENTS) for rule in rules)
+    return calls is not None and not (is_session and reads)
 
 
 def _common(texts: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
