@@ -23,9 +23,8 @@ from authz.adapters.store.store import (
     StoreFullError,
 )
 from authz.core.decision import Allow, Effect, Shadow, ShadowBy, Spending
-from authz.core.reason import Denied, Reason
+from authz.core.reason import RETRY_AFTER, Denied, Reason
 
-RETRY_AFTER: Final = "retry-after"  # RFC 9110 section 10.2.3
 _AWAY: Final = ((RETRY_AFTER, "1"),)
 # For roundings, and clocks that run unlike: a client that waits as told must not come too early.
 _MARGIN_SECONDS: Final = 0.001

@@ -184,6 +184,7 @@ _JSONRPC_CODES: Final = {
     Reason.METHOD_UNKNOWN: -32601,
 }
 REFUSED: Final = -32001  # a refusal, for which JSON-RPC has no code
+RETRY_AFTER: Final = "retry-after"  # the header of RFC 9110 section 10.2.3
 BEARER: Final = "Bearer"  # authentication schemes: RFC 6750
 DPOP_SCHEME: Final = "DPoP"  # RFC 9449 section 7.1
 

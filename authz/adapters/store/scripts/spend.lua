@@ -1,22 +1,32 @@
 -- Spends of budgets, in sliding windows: all charges, or none.
 --
--- KEYS: a hash for each charge. w: the number of its last window in use, c: spent in that one,
+-- KEYS: a hash for each charge. w: the number of its last window in use, c: spent in that window,
 -- p: spent in the window before it.
--- ARGV: cost, limit (both in millionths) and window (in microseconds) of each charge, in turn.
--- Returns {0}, or {the first charge without room, from 1; microseconds until all have room}.
+-- Arguments: cost, limit (both in millionths) and window (in seconds) of each charge, in turn.
+-- Answers OK; or EXHAUSTED, the first charge without room, from 0, and the seconds until all have.
 --
--- The time is this server's, so that replicas whose clocks differ count the same windows. All
+-- The time is this server's, so that replicas whose clocks differ count the same windows. It and all
 -- amounts are whole and below 2^53, so that Lua's numbers hold them exactly.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local first, wait = 0, 0
+local first, wait = nil, 0
 local writes = {}
 
+-- The microseconds until there is room, if nothing else is spent.
+local function until_room(length, elapsed, current, last, free)
+  if current <= free then -- in this window already, when less of the last one counts
+    return length * (1 - (free - current) / last) - elapsed
+  end
+  -- In the next window, whose last one this is. Without anything spent the charge is too large.
+  local later = current > 0 and length * math.max(0, 1 - free / current) or 0
+  return length - elapsed + later
+end
+
 for at, key in ipairs(KEYS) do
-  local cost = tonumber(ARGV[3 * at - 2])
-  local limit = tonumber(ARGV[3 * at - 1])
-  local length = tonumber(ARGV[3 * at])
+  local place = FIRST + 3 * (at - 1)
+  local cost, limit = tonumber(ARGV[place]), tonumber(ARGV[place + 1])
+  local length = math.floor(ARGV[place + 2] * 1000000 + 0.5)
   local window = math.floor(now / length)
   local elapsed = now - window * length
   local kept = redis.call('HMGET', key, 'w', 'c', 'p')
@@ -29,33 +39,23 @@ for at, key in ipairs(KEYS) do
   elseif number < window then
     current, last = 0, 0
   end
-  local share = (length - elapsed) / length -- of the last window, which is still in the sliding one
-  if current + math.ceil(last * share) + cost > limit then
-    if first == 0 then
-      first = at
-    end
-    local rest = 0
-    if current + cost <= limit then -- in this window already, when less of the last one counts
-      rest = length * (1 - (limit - current - cost) / last) - elapsed
-    else
-      rest = length - elapsed
-      if current + cost > limit and current > 0 then
-        rest = rest + length * math.max(0, 1 - (limit - cost) / current)
-      end
-    end
-    wait = math.max(wait, rest)
+  -- As much of the last window as the sliding one still covers.
+  local covered = math.ceil(last * ((length - elapsed) / length))
+  if current + covered + cost > limit then
+    first = first or at - 1
+    wait = math.max(wait, until_room(length, elapsed, current, last, limit - cost))
   end
-  writes[at] = {window, current + cost, last, length}
+  writes[at] = {key, window, current + cost, last, (window + 2) * length - now}
 end
 
-if first > 0 then
-  return {first, math.ceil(wait)}
+if first then
+  return {TAG, 'EXHAUSTED', first, string.format('%.6f', wait / 1000000)}
 end
-for at, key in ipairs(KEYS) do
-  local window, current, last, length = unpack(writes[at])
-  redis.call('HSET', key, 'w', string.format('%.0f', window), 'c', string.format('%.0f', current),
-    'p', string.format('%.0f', last))
-  -- Until the end of the window after this one: from then on it counts no more.
-  redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(((window + 2) * length - now) / 1000)))
+for _, write in ipairs(writes) do
+  local key, window, current, last, rest = unpack(write)
+  local whole = '%.0f' -- a large number would be written as 1e+15
+  redis.call('HSET', key, 'w', whole:format(window), 'c', whole:format(current),
+    'p', whole:format(last))
+  redis.call('PEXPIRE', key, whole:format(math.ceil(rest / 1000))) -- then it counts no more
 end
-return {0}
+return {TAG, 'OK'}
