@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.records.line import AuditLine
+from authz.adapters.budgets import Spender
 from authz.adapters.metrics import Metrics
 from authz.adapters.single_use import SingleUses
 from authz.core.bounded_map import Generation
@@ -53,6 +54,7 @@ class ServiceParts:
         introspections: the issuers' endpoints, which can be asked about opaque tokens.
         revocations: the revocations, of which only the generation is read here.
         single_uses: the proofs and tokens that were used.
+        spender: spends the budgets of rules.
         audit, metrics: where each answer leaves a record and a count.
         bulkhead: the places to wait on the network.
         is_overloaded: tells whether new decisions must be refused.
@@ -64,6 +66,7 @@ class ServiceParts:
     introspections: Introspector
     revocations: Generation
     single_uses: SingleUses
+    spender: Spender
     audit: AuditLog
     metrics: Metrics
     bulkhead: Bulkhead
@@ -99,7 +102,12 @@ class CheckService:
         }
         learning = Learning(learners, parts.bulkhead)
         self._decider = Decider(
-            learning, parts.single_uses, parts.bulkhead, parts.is_overloaded, parts.clock
+            learning,
+            parts.single_uses,
+            parts.spender,
+            parts.bulkhead,
+            is_overloaded=parts.is_overloaded,
+            clock=parts.clock,
         )
         self.judge = self._decider.judge
         self.presentations = Presentations()

@@ -265,6 +265,7 @@ def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> Pro
         introspections=parts.introspections,
         single_uses=parts.single_uses,
         revocations=parts.revocations,
+        spender=parts.spender,
         audit=parts.audit,
         tracer=parts.tracer,
         tls=parts.tls,

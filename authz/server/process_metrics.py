@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
+from authz.adapters.budgets import SpenderStatus
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
@@ -48,6 +49,7 @@ class ReportingParts:
     introspections: Part[Sequence[IntrospectionStatus]]
     single_uses: Part[SingleUseStatus]
     revocations: Part[RevocationStatus]
+    spender: Part[SpenderStatus]
     audit: Part[AuditStatus]
     tracer: Part[TraceStatus] | None
     tls: Part[TlsStatus] | None
@@ -81,6 +83,7 @@ class ProcessMetrics(Collector):
         yield from _of_introspections(parts.introspections.status())
         yield from _of_uses(parts.single_uses.status())
         yield from _of_revocations(parts.revocations.status())
+        yield _of_budgets(parts.spender.status())
         yield from _of_audit(parts.audit.status())
         yield from _of_traces(None if parts.tracer is None else parts.tracer.status())
         yield from _of_tls(None if parts.tls is None else parts.tls.status())
@@ -142,6 +145,11 @@ def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:
     yield gauge("authz_revocations", ((), status.entries))
     yield _of_changes("authz_revocation_reloads", status)
     yield gauge("authz_revocations_last_look_timestamp_seconds", ((), status.looked_at))
+
+
+def _of_budgets(status: SpenderStatus) -> Metric:
+    counts = status.counts.items()
+    return counter("authz_budgets", *((labels, count) for labels, count in counts))
 
 
 def _of_audit(status: AuditStatus) -> Iterator[Metric]:

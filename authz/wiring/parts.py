@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from authz.adapters.audit.chain.key import ChainKeyError
 from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditLog
+from authz.adapters.budgets import Spender
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
@@ -49,6 +50,7 @@ class Parts:
         store: what replicas share, or this process's own part of it.
         single_uses: the DPoP proofs and one-time tokens that were used.
         nonces: the secret of DPoP nonces that replicas agree on.
+        spender: spends the budgets of rules in the store.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -65,6 +67,7 @@ class Parts:
     store: Store
     single_uses: SingleUses
     nonces: AgreedSecret
+    spender: Spender
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -135,6 +138,7 @@ def open_parts(
         is_shared = config.store is not None
         single_uses = SingleUses(store, config.replay, is_shared=is_shared)
         nonces = opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared)))
+        spender = Spender(store, is_shared=is_shared)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
@@ -155,6 +159,7 @@ def open_parts(
             introspections=introspections,
             revocations=revocations,
             single_uses=single_uses,
+            spender=spender,
             audit=audit,
             metrics=metrics,
             bulkhead=bulkhead,
@@ -171,6 +176,7 @@ def open_parts(
             store=store,
             single_uses=single_uses,
             nonces=nonces,
+            spender=spender,
             metrics=metrics,
             pool=pool,
             tracer=tracer,

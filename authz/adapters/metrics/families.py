@@ -123,6 +123,11 @@ FAMILIES: Final[dict[str, Family]] = {
         ("issuer",),
         "1 while a circuit breaker is open: some agent's questions failed and are not sent",
     ),
+    "authz_budgets": Family(
+        _COUNTER,
+        ("rule", "result"),
+        "Spendings of rules' budgets, by what became of them",
+    ),
     "authz_audit_records": Family(
         _COUNTER,
         ("sink",),
