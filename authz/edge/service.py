@@ -19,7 +19,7 @@ from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import ReplayStore
 from authz.core.bounded_map import Generation
 from authz.core.decision import Progress
-from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need
+from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need, StatusListNeeded
 from authz.core.reason import Denied, Reason
 from authz.edge.answered import UNREADABLE, Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
@@ -34,6 +34,8 @@ from authz.edge.learning import (
     KeyRefresher,
     Learner,
     Learning,
+    StatusListFetcher,
+    StatusListLearner,
 )
 from authz.edge.presentation_store import Presentations
 from authz.edge.rendering import RenderedDecision
@@ -51,6 +53,7 @@ class ServiceParts:
     Attributes:
         keys: the issuers' keys, which can be fetched again.
         introspections: the issuers' endpoints, which can be asked about opaque tokens.
+        status_lists: the issuers' status lists, which can be fetched.
         revocations: the revocations, of which only the generation is read here.
         replays: the proofs that were used.
         audit, metrics: where each answer leaves a record and a count.
@@ -62,6 +65,7 @@ class ServiceParts:
 
     keys: KeyRefresher
     introspections: Introspector
+    status_lists: StatusListFetcher
     revocations: Generation
     replays: ReplayStore
     audit: AuditLog
@@ -96,6 +100,7 @@ class CheckService:
         learners: dict[type[Need], Learner[Any]] = {
             KeyNeeded: KeyLearner(parts.keys),
             IntrospectionNeeded: IntrospectionLearner(parts.introspections),
+            StatusListNeeded: StatusListLearner(parts.status_lists),
         }
         learning = Learning(learners, parts.bulkhead)
         self._decider = Decider(

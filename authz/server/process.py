@@ -263,6 +263,7 @@ def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> Pro
         service=parts.service,
         keys=parts.keys,
         introspections=parts.introspections,
+        status_lists=parts.status_lists,
         revocations=parts.revocations,
         audit=parts.audit,
         tracer=parts.tracer,

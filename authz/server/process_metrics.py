@@ -14,6 +14,7 @@ from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
 from authz.edge.bulkhead import BulkheadStatus
@@ -43,6 +44,7 @@ class ReportingParts:
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
+    status_lists: Part[Sequence[StatusListStatus]]
     revocations: Part[RevocationStatus]
     audit: Part[AuditStatus]
     tracer: Part[TraceStatus] | None
@@ -75,6 +77,7 @@ class ProcessMetrics(Collector):
         yield from _of_snapshot(parts.service.status())
         yield from _of_keys(parts.keys.status())
         yield from _of_introspections(parts.introspections.status())
+        yield from _of_status_lists(parts.status_lists.status())
         yield from _of_revocations(parts.revocations.status())
         yield from _of_audit(parts.audit.status())
         yield from _of_traces(None if parts.tracer is None else parts.tracer.status())
@@ -125,6 +128,14 @@ def _of_introspections(endpoints: Sequence[IntrospectionStatus]) -> Iterator[Met
     yield gauge(
         "authz_introspection_breaker_open",
         *(((endpoint.issuer,), endpoint.is_cut_off) for endpoint in endpoints),
+    )
+
+
+def _of_status_lists(issuers: Sequence[StatusListStatus]) -> Iterator[Metric]:
+    yield gauge("authz_status_lists", *(((of.issuer,), of.lists) for of in issuers))
+    yield gauge(
+        "authz_status_list_oldest_timestamp_seconds",
+        *(((of.issuer,), of.oldest) for of in issuers if of.oldest is not None),
     )
 
 

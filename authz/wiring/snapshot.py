@@ -13,6 +13,7 @@ from authz.core.bounded_map import Unchanging
 from authz.core.delegation.credential import token_reads
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.opaque import AnswerLookup, NoAnswers
+from authz.core.delegation.status_list import NoStatusLists, StatusListLookup
 from authz.core.delegation.terms import OWN_CLAIMS
 from authz.core.delegation.token_cache import DelegationCache, DelegationStep
 from authz.core.delegation.verifier import DelegationVerifier
@@ -40,6 +41,7 @@ PART_OF_CALLERS: Final = 4
 
 
 _NO_ANSWERS: Final = NoAnswers()
+_NO_LISTS: Final = NoStatusLists()
 
 
 def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
@@ -56,15 +58,19 @@ def build_delegations(
     keys: KeyStore,
     unread: frozenset[str] = frozenset(),
     answers: AnswerLookup = _NO_ANSWERS,
+    lists: StatusListLookup = _NO_LISTS,
 ) -> DelegationVerifier:
     """Build step 2, which verifies tokens. Raises BuildError.
 
     ``unread`` are those of the tokens' ``OWN_CLAIMS`` that no later step reads. ``answers`` looks
-    up the issuers' answers about opaque tokens; left out, no issuer is asked.
+    up the issuers' answers about opaque tokens; left out, no issuer is asked. ``lists`` looks up
+    their status lists; left out, there are none.
     """
     dpop = config.token.dpop
     proofs = DpopVerifier(dpop, read_nonce_secret(dpop))
-    return DelegationVerifier(config.token, config.issuers, keys, proofs, unread, answers=answers)
+    return DelegationVerifier(
+        config.token, config.issuers, keys, proofs, unread, answers=answers, lists=lists
+    )
 
 
 def build_authorizer(
@@ -97,6 +103,7 @@ def build_snapshot(
     candidate: Config | None = None,
     *,
     answers: AnswerLookup = _NO_ANSWERS,
+    lists: StatusListLookup = _NO_LISTS,
     redaction: Redaction | None = None,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError.
@@ -108,7 +115,7 @@ def build_snapshot(
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
-    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims, answers)
+    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims, answers, lists)
     of_callers = cache.max_bytes // PART_OF_CALLERS
     delegations = DelegationCache(
         verifier, keys, entries=cache.tokens, max_bytes=cache.max_bytes - of_callers

@@ -117,6 +117,17 @@ FAMILIES: Final[dict[str, Family]] = {
         ("issuer",),
         "1 while a circuit breaker is open: some agent's questions failed and are not sent",
     ),
+    "authz_status_list_fetches": Family(
+        _COUNTER,
+        ("issuer", "result"),
+        "Fetches of an issuer's status lists",
+    ),
+    "authz_status_lists": Family(_GAUGE, ("issuer",), "Status lists of an issuer that are in use"),
+    "authz_status_list_oldest_timestamp_seconds": Family(
+        _GAUGE,
+        ("issuer",),
+        "When the oldest of an issuer's status lists in use was fetched",
+    ),
     "authz_audit_records": Family(
         _COUNTER,
         ("sink",),
