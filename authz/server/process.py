@@ -264,6 +264,7 @@ def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> Pro
         keys=parts.keys,
         introspections=parts.introspections,
         single_uses=parts.single_uses,
+        status_lists=parts.status_lists,
         revocations=parts.revocations,
         spender=parts.spender,
         audit=parts.audit,

@@ -17,6 +17,7 @@ from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file.watched import RevocationStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
+from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
 from authz.core.decision import UseKind
@@ -48,6 +49,7 @@ class ReportingParts:
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
     single_uses: Part[SingleUseStatus]
+    status_lists: Part[Sequence[StatusListStatus]]
     revocations: Part[RevocationStatus]
     spender: Part[SpenderStatus]
     audit: Part[AuditStatus]
@@ -82,6 +84,7 @@ class ProcessMetrics(Collector):
         yield from _of_keys(parts.keys.status())
         yield from _of_introspections(parts.introspections.status())
         yield from _of_uses(parts.single_uses.status())
+        yield from _of_status_lists(parts.status_lists.status())
         yield from _of_revocations(parts.revocations.status())
         yield _of_budgets(parts.spender.status())
         yield from _of_audit(parts.audit.status())
@@ -139,6 +142,14 @@ def _of_introspections(endpoints: Sequence[IntrospectionStatus]) -> Iterator[Met
 def _of_uses(status: SingleUseStatus) -> Iterator[Metric]:
     every = product(UseKind, UseResult)
     yield counter("authz_single_uses", *((each, status.counts.get(each, 0)) for each in every))
+
+
+def _of_status_lists(issuers: Sequence[StatusListStatus]) -> Iterator[Metric]:
+    yield gauge("authz_status_lists", *(((of.issuer,), of.lists) for of in issuers))
+    yield gauge(
+        "authz_status_list_oldest_timestamp_seconds",
+        *(((of.issuer,), of.oldest) for of in issuers if of.oldest is not None),
+    )
 
 
 def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:

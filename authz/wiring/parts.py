@@ -20,6 +20,7 @@ from authz.adapters.metrics import Metrics
 from authz.adapters.nonce_secret import AgreedSecret
 from authz.adapters.revocation_file.watched import RevocationFile
 from authz.adapters.single_use import SingleUses
+from authz.adapters.status_lists import StatusLists
 from authz.adapters.store.store import Store
 from authz.adapters.tls import ServerTls
 from authz.config import Config
@@ -46,6 +47,7 @@ class Parts:
         revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
+        status_lists: the issuers' status lists, fetched when they are needed, then in the background.
         tls: our certificate, None if proxies connect without TLS.
         store: what replicas share, or this process's own part of it.
         single_uses: the DPoP proofs and one-time tokens that were used.
@@ -63,6 +65,7 @@ class Parts:
     revocations: RevocationFile
     keys: KeyStore
     introspections: Introspections
+    status_lists: StatusLists
     tls: ServerTls | None
     store: Store
     single_uses: SingleUses
@@ -84,6 +87,7 @@ class Parts:
         if self.tracer is not None:
             self.tracer.start()
         self.keys.start()
+        self.status_lists.start()
         if self.tls is not None:
             self.tls.start()
         self.pool.start()  # last: no call uses its threads before the transport listens
@@ -101,11 +105,13 @@ class Parts:
             candidate,
             answers=self.introspections,
             nonces=self.nonces,
+            lists=self.status_lists,
             redaction=self.service.snapshot.renderer.redaction,
         )
         clients = prepare_introspections(self.introspections, config)
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
+        self.status_lists.reconfigure(config.issuers)
         self.service.snapshot = snapshot
         return snapshot.policy_version
 
@@ -143,6 +149,9 @@ def open_parts(
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
         introspections.reconfigure(prepare_introspections(introspections, config))
+        status_lists = opened.enter_context(
+            closing(_open_status_lists(config, keys, metrics, clock))
+        )
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
@@ -152,11 +161,13 @@ def open_parts(
             candidate,
             answers=introspections,
             nonces=nonces,
+            lists=status_lists,
             redaction=read_redaction(config.audit.redact),
         )
         works_with = ServiceParts(
             keys=keys,
             introspections=introspections,
+            status_lists=status_lists,
             revocations=revocations,
             single_uses=single_uses,
             spender=spender,
@@ -172,6 +183,7 @@ def open_parts(
             revocations=revocations,
             keys=keys,
             introspections=introspections,
+            status_lists=status_lists,
             tls=tls,
             store=store,
             single_uses=single_uses,
@@ -195,6 +207,17 @@ def _open_audit(config: Config, identity: WorkerIdentity | None) -> AuditLog:
 
 def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:
     return closing(KeyStore(build_key_sources(config), KeyFolder(config.key_cache)))
+
+
+def _open_status_lists(
+    config: Config, keys: KeyStore, metrics: Metrics, clock: Clock
+) -> StatusLists:
+    """Open the status lists. A change of one makes stale what a change of keys does."""
+    lists = StatusLists(
+        keys, keys.outdate, metrics.status_list_fetched, clock.wall, clock.monotonic
+    )
+    lists.reconfigure(config.issuers)
+    return lists
 
 
 def _open_tracer(

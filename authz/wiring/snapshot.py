@@ -14,6 +14,7 @@ from authz.core.bounded_map import Unchanging
 from authz.core.delegation.credential import token_reads
 from authz.core.delegation.dpop import DpopVerifier, FixedSecret, NonceSecret
 from authz.core.delegation.opaque import AnswerLookup, NoAnswers
+from authz.core.delegation.status_list import NoStatusLists, StatusListLookup
 from authz.core.delegation.terms import OWN_CLAIMS
 from authz.core.delegation.token_cache import DelegationCache, DelegationStep
 from authz.core.delegation.verifier import DelegationVerifier
@@ -41,6 +42,7 @@ PART_OF_CALLERS: Final = 4
 
 
 _NO_ANSWERS: Final = NoAnswers()
+_NO_LISTS: Final = NoStatusLists()
 
 
 def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
@@ -58,18 +60,22 @@ def build_delegations(
     unread: frozenset[str] = frozenset(),
     answers: AnswerLookup = _NO_ANSWERS,
     nonces: NonceSecret | None = None,
+    lists: StatusListLookup = _NO_LISTS,
 ) -> DelegationVerifier:
     """Build step 2, which verifies tokens. Raises BuildError.
 
     ``unread`` are those of the tokens' ``OWN_CLAIMS`` that no later step reads. ``answers`` looks
     up the issuers' answers about opaque tokens; left out, no issuer is asked. ``nonces`` is the
-    secret of nonces where the config names no file with one, by default a random one.
+    secret of nonces where the config names no file with one, by default a random one. ``lists``
+    looks up the issuers' status lists; left out, there are none.
     """
     dpop = config.token.dpop
     own = read_nonce_secret(dpop)
     secret = nonces or FixedSecret(token_bytes(MIN_SECRET_BYTES))
     proofs = DpopVerifier(dpop, secret if own is None else FixedSecret(own))
-    return DelegationVerifier(config.token, config.issuers, keys, proofs, unread, answers=answers)
+    return DelegationVerifier(
+        config.token, config.issuers, keys, proofs, unread, answers=answers, lists=lists
+    )
 
 
 def build_authorizer(
@@ -103,6 +109,7 @@ def build_snapshot(
     *,
     answers: AnswerLookup = _NO_ANSWERS,
     nonces: NonceSecret | None = None,
+    lists: StatusListLookup = _NO_LISTS,
     redaction: Redaction | None = None,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError.
@@ -115,7 +122,7 @@ def build_snapshot(
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
-    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims, answers, nonces)
+    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims, answers, nonces, lists)
     of_callers = cache.max_bytes // PART_OF_CALLERS
     delegations = DelegationCache(
         verifier, keys, entries=cache.tokens, max_bytes=cache.max_bytes - of_callers

@@ -128,6 +128,17 @@ FAMILIES: Final[dict[str, Family]] = {
         ("rule", "result"),
         "Spendings of rules' budgets, by what became of them",
     ),
+    "authz_status_list_fetches": Family(
+        _COUNTER,
+        ("issuer", "result"),
+        "Fetches of an issuer's status lists",
+    ),
+    "authz_status_lists": Family(_GAUGE, ("issuer",), "Status lists of an issuer that are in use"),
+    "authz_status_list_oldest_timestamp_seconds": Family(
+        _GAUGE,
+        ("issuer",),
+        "When the oldest of an issuer's status lists in use was fetched",
+    ),
     "authz_audit_records": Family(
         _COUNTER,
         ("sink",),
