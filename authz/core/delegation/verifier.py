@@ -52,6 +52,14 @@ class KeyLookup(Protocol):
         """Return the issuer's last good key set; None if there never was a good set."""
 
 
+class NamedIssuer(Protocol):
+    """An issuer, as far as the look-up of a key names it."""
+
+    @property
+    def issuer(self) -> str:
+        """Its ``iss``."""
+
+
 class DelegationVerifier:
     """Verifies delegation tokens of the configured issuers."""
 
@@ -191,7 +199,7 @@ def find_issuer(
 
 
 def find_key(
-    keys: KeySet | None, issuer: IssuerSettings, jws: Jws, now: float
+    keys: KeySet | None, issuer: NamedIssuer, jws: Jws, now: float
 ) -> tuple[Key, float]:
     """Return the key of an issuer's set that the token names, and until when the set may be used.
 
