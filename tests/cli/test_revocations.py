@@ -18,7 +18,8 @@ from authz.adapters.files import replace
 from authz.adapters.revocation_file import writing
 from authz.adapters.revocation_file.writing import append, take_back
 from authz.core import revocations
-from authz.core.revocations import Revocation, RevocationError, Revocations, parse, read_entries
+from authz.core.revocation_table import parse
+from authz.core.revocations import Revocation, RevocationError, read_entries
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, RETIRED, TRAVEL
 from support.serving import Serving
@@ -123,7 +124,7 @@ def test_what_a_script_keeps(told: Told, tmp_path: Path) -> None:
     revoked = answer["revoked"]
     assert (revoked["agent"], revoked["note"]) == (TRAVEL, "ticket 7")
     assert told("revocations", "--id", revoked["id"], "--take-back")[0] == 0
-    assert not parse((tmp_path / "revoked").read_bytes()).agents
+    assert not parse((tmp_path / "revoked").read_bytes())
 
     status, out, err = told("revoke", "--agent", f"{TRAVEL}l", "--json")
     (problem,) = json.loads(out)["problems"]
@@ -172,7 +173,8 @@ def test_taking_back(told: Told, tmp_path: Path) -> None:
     assert [one["note"] for one in answer["taken_back"]] == ["two"]
     assert answer["still_revoked_by"] == []
     assert answer["suspended_by"] == [RETIRED]
-    assert parse((tmp_path / "revoked").read_bytes()).agents == {TRAVEL}
+    left = [entry for _, entry in read_entries((tmp_path / "revoked").read_bytes())]
+    assert [entry.agent for entry in left if isinstance(entry, Revocation)] == [TRAVEL]
 
 
 def test_what_still_applies_to_tokens(told: Told) -> None:
@@ -320,7 +322,7 @@ def test_like_a_list(steps: list[tuple[bool, Revocation]], names: int, blank: by
                 with pytest.raises(RevocationError):
                     take_back(path, [entry.id])
             assert [one for _, one in read_entries(path.read_bytes())] == model
-            assert parse(path.read_bytes()) == Revocations(tuple(model))
+            assert len(parse(path.read_bytes())) == len({*model})
 
 
 @given(ENTRIES, ENTRIES, st.data())

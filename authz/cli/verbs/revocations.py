@@ -19,12 +19,17 @@ from authz.config.nearest import nearest
 from authz.config.printable import one_line
 from authz.core.policy import AgentSettings
 from authz.core.policy.spiffe_table import SpiffeTable
-from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
+from authz.core.revocations import (
+    MAX_BYTES,
+    REVOKED,
+    Revocation,
+    RevocationError,
+    read_entries,
+)
 from authz.core.spiffe import SpiffeId, SpiffePattern
 
 _MOST_SHOWN: Final = 20  # of the matches in a message, and of the entries still in force
 _HEADINGS: Final = ("ID", "REVOKED", "TOKENS ISSUED BEFORE", "SINCE", "NOTE")
-_MEMBERS: Final = ("agent", "issuer", "subject", "token_id")
 
 
 class _Known:
@@ -175,20 +180,21 @@ def _by_id(ids: Sequence[str], entries: Sequence[Revocation]) -> list[Revocation
     return [found[name] for name in dict.fromkeys(ids)]
 
 
-def _nearest(asked: Sequence[str | None], entries: Sequence[Revocation]) -> str:
+def _nearest(asked: Sequence[str | bool | None], entries: Sequence[Revocation]) -> str:
     """Return "did you mean" for the first member that no entry has; "" if none is near."""
     for at, given in enumerate(asked):
-        known = {entry.revoked[at] for entry in entries} - {None}
-        if given is not None and given not in known:
-            return one_line(nearest(given, sorted(filter(None, known))))
+        known = {entry.revoked[at] for entry in entries}
+        if isinstance(given, str) and given not in known:
+            names = sorted(name for name in known if isinstance(name, str))
+            return one_line(nearest(given, names))
     return ""
 
 
-def _asked(options: argparse.Namespace) -> tuple[str | None, ...]:
-    return tuple(getattr(options, name) for name in _MEMBERS)
+def _asked(options: argparse.Namespace) -> tuple[str | bool | None, ...]:
+    return tuple(getattr(options, name, None) for name in REVOKED)
 
 
-def _is_asked(entry: Revocation, asked: Sequence[str | None]) -> bool:
+def _is_asked(entry: Revocation, asked: Sequence[str | bool | None]) -> bool:
     pairs = zip(asked, entry.revoked, strict=True)
     return all(given in (None, own) for given, own in pairs)
 
@@ -224,10 +230,14 @@ def _row(entry: Revocation, known: _Known) -> tuple[str, ...]:
 
 
 def _cells(entry: Revocation) -> tuple[str, ...]:
-    pairs = zip(_MEMBERS, entry.revoked, strict=True)
-    revoked = ", ".join(f"{name} {one_line(text)}" for name, text in pairs if text is not None)
+    pairs = zip(REVOKED, entry.revoked, strict=True)
+    revoked = ", ".join(_told(name, value) for name, value in pairs if value is not None)
     note = one_line(entry.note or "")
     return entry.id, revoked, _moment(entry.before), _moment(entry.since), note
+
+
+def _told(name: str, value: object) -> str:
+    return f"{name} {one_line(value)}" if isinstance(value, str) else name
 
 
 def _moment(time: datetime | None) -> str:
