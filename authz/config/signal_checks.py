@@ -26,6 +26,7 @@ def signal_problems(data: dict[str, Any]) -> Found:
         elif needs_keys and not issuers[name]:
             yield place, f"{name} has no keys in the config, so nothing of it can be verified"
     yield from _shared_paths(signals)
+    yield from _differing_keys(signals)
 
 
 def _unkept(data: dict[str, Any]) -> Found:
@@ -63,6 +64,16 @@ def _paths(signals: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     for at, item in enumerate(_items(signals.get("logout"))):
         if isinstance(path := item.get("path"), str):
             yield ("signals", "logout", at, "path"), path
+
+
+def _differing_keys(signals: dict[str, Any]) -> Found:
+    """Find transmitters of one issuer that would have it sign with different keys."""
+    first: dict[str, object] = {}
+    for at, item in enumerate(_items(signals.get("transmitters"))):
+        name, keys = item.get("issuer"), item.get("keys")
+        if isinstance(name, str) and keys is not None and first.setdefault(name, keys) != keys:
+            message = f"{name} has other keys in an earlier entry: give it the same in each"
+            yield ("signals", "transmitters", at, "keys"), message
 
 
 def _items(listed: object) -> list[dict[str, Any]]:

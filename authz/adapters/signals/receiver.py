@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hmac import compare_digest
 from http.server import BaseHTTPRequestHandler
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import parse_qs
 
 import msgspec
@@ -90,9 +90,10 @@ class SignalReceiver:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         limits = ServerLimits("signals", REQUEST_SECONDS, CONNECTIONS, ACCEPTED_A_SECOND)
         context = None if self._certificate is None else self._certificate.context
+        handler = type("Handler", (_Handler,), {"receiver": self})
         try:
             place = host.strip("[]"), int(port)
-            server = BoundedHttpServer(family, place, _handler(self), limits, context)
+            server = BoundedHttpServer(family, place, handler, limits, context)
         except (OSError, OverflowError) as error:
             raise ReceiverError(f"can't listen on {self.address} for signals: {error}") from None
         self.address = f"{host}:{server.server_port}"
@@ -196,63 +197,61 @@ def body_length(headers: Mapping[str, str], lengths: list[str]) -> int | Reply:
     return length if length <= _MAX_BODY_BYTES else Reply(413)
 
 
-def _handler(receiver: SignalReceiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_SECONDS
-        server: BoundedHttpServer
+class _Handler(BaseHTTPRequestHandler):
+    """Reads a request and writes the answer; a subclass has the receiver."""
 
-        def parse_request(self) -> bool:
-            self.rfile = RequestHead(self.rfile)  # type: ignore[assignment] # all that is used
-            return super().parse_request()
+    receiver: ClassVar[SignalReceiver]
+    timeout = REQUEST_SECONDS
+    server: BoundedHttpServer
 
-        def do_POST(self) -> None:
-            try:
-                reply = self._answer()
-            except OSError:  # the client has left, or took too long
-                return
-            except Exception as error:  # noqa: BLE001 - the other side has to try again
-                _log.error("can't answer a signal: %s", type(error).__name__)
-                reply = Reply(500)
-            self._reply(reply)
+    def parse_request(self) -> bool:
+        self.rfile = RequestHead(self.rfile)  # type: ignore[assignment] # all that is used
+        return super().parse_request()
 
-        def _answer(self) -> Reply:
-            place = receiver.place_of(self.path)
-            if place is None:
-                return Reply(404)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            length = body_length(headers, self.headers.get_all("content-length", []))
-            if isinstance(length, Reply):
-                return length
-            body = self.rfile.read(length)  # else closing the connection would cut our answer off
-            if len(body) < length:
-                return Reply(400)
-            self.server.answering(self.connection)
-            return check_request(place, headers) or receiver.answer(place, body)
+    def do_POST(self) -> None:
+        try:
+            reply = self._answer()
+        except OSError:  # the client has left, or took too long
+            return
+        except Exception as error:  # noqa: BLE001 - the other side has to try again
+            _log.error("can't answer a signal: %s", type(error).__name__)
+            reply = Reply(500)
+        self._reply(reply)
 
-        def send_error(
-            self, code: int, message: str | None = None, explain: str | None = None
-        ) -> None:
-            """Refuse, and repeat nothing of the request."""
-            del message, explain
-            status = _NOT_ALLOWED if code == _NOT_IMPLEMENTED else code
-            allowed = (("allow", "POST"),) if status == _NOT_ALLOWED else ()
-            self._reply(Reply(status, None, allowed))
+    def _answer(self) -> Reply:
+        place = self.receiver.place_of(self.path)
+        if place is None:
+            return Reply(404)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        length = body_length(headers, self.headers.get_all("content-length", []))
+        if isinstance(length, Reply):
+            return length
+        body = self.rfile.read(length)  # else closing the connection would cut our answer off
+        if len(body) < length:
+            return Reply(400)
+        self.server.answering(self.connection)
+        return check_request(place, headers) or self.receiver.answer(place, body)
 
-        def _reply(self, reply: Reply) -> None:
-            body = b"" if reply.body is None else msgspec.json.encode(reply.body)
-            self.send_response(reply.status)
-            if body:
-                self.send_header("content-type", "application/json")
-            for name, value in reply.headers:
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse, and repeat nothing of the request."""
+        del message, explain
+        status = _NOT_ALLOWED if code == _NOT_IMPLEMENTED else code
+        allowed = (("allow", "POST"),) if status == _NOT_ALLOWED else ()
+        self._reply(Reply(status, None, allowed))
 
-        def version_string(self) -> str:
-            return "agent-authz"
+    def _reply(self, reply: Reply) -> None:
+        body = b"" if reply.body is None else msgspec.json.encode(reply.body)
+        self.send_response(reply.status)
+        if body:
+            self.send_header("content-type", "application/json")
+        for name, value in reply.headers:
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Log nothing here: the intake logs what it takes and refuses."""
+    def version_string(self) -> str:
+        return "agent-authz"
 
-    return Handler
+    def log_message(self, *_: object) -> None:
+        """Log nothing here: the intake logs what it takes and refuses."""

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-import msgspec
-
 from authz.adapters.files import read_between
 from authz.adapters.revocation_file import writing
 from authz.adapters.store.store import Register, StoreError
@@ -38,7 +36,7 @@ class StoreSink:
 
     def add(self, entries: Sequence[Revocation], by: str) -> None:
         """Add entries in one step."""
-        lines = {entry.id: msgspec.json.encode(_checked(entry)) for entry in entries}
+        lines = {entry.id: _checked(entry).line for entry in entries}
         try:
             self._register.add(lines, by, STORE_SECONDS)
         except StoreError as error:

@@ -3,9 +3,12 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+from authz.core.signals.sender import SignalSender
 
 
 class SignalResult(StrEnum):
@@ -36,6 +39,9 @@ class SignalStatus:
     heard_at: Mapping[str, float]
 
 
+NOTHING_HEARD: Final = SignalStatus({}, {}, {})
+
+
 class SignalCounts:
     """Counts for many threads."""
 
@@ -53,12 +59,16 @@ class SignalCounts:
             if result not in {SignalResult.REFUSED, SignalResult.FAILED}:
                 self._heard_at[issuer] = time.time()
 
-    def polled(self, issuer: str, *, is_answered: bool) -> None:
-        """Count a poll."""
-        with self._lock:
-            self._polls[issuer, is_answered] += 1
-            if is_answered:
-                self._heard_at[issuer] = time.time()
+    def polled_by(self, sender: SignalSender) -> Callable[[bool], None]:
+        """Return what counts a poll of a sender, and whether it was answered."""
+
+        def count(is_answered: bool) -> None:  # noqa: FBT001 - as called
+            with self._lock:
+                self._polls[sender.issuer, is_answered] += 1
+                if is_answered:
+                    self._heard_at[sender.issuer] = time.time()
+
+        return count
 
     def status(self) -> SignalStatus:
         """Return the counts."""

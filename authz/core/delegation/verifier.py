@@ -198,9 +198,7 @@ def find_issuer(
     return issuer
 
 
-def find_key(
-    keys: KeySet | None, issuer: NamedIssuer, jws: Jws, now: float
-) -> tuple[Key, float]:
+def find_key(keys: KeySet | None, issuer: NamedIssuer, jws: Jws, now: float) -> tuple[Key, float]:
     """Return the key of an issuer's set that the token names, and until when the set may be used.
 
     Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
