@@ -68,16 +68,31 @@ class Actor(msgspec.Struct, frozen=True, gc=False):
     subject: str
 
 
-class SingleUseProof(msgspec.Struct, frozen=True, gc=False):
-    """A proof that must not be accepted twice: a DPoP proof (RFC 9449 section 11.1).
+class UseKind(StrEnum):
+    """What a request may use once: a DPoP proof, or a token of an issuer with ``one_time``."""
+
+    PROOF = "proof"
+    TOKEN = "token"
+
+    @property
+    def reason(self) -> Reason:
+        """The reason to refuse what another request has used."""
+        return Reason.DPOP_PROOF if self is UseKind.PROOF else Reason.TOKEN_USED
+
+
+class SingleUse(msgspec.Struct, frozen=True, gc=False):
+    """Something that one request alone may use: a DPoP proof (RFC 9449 section 11.1), or a token.
 
     Attributes:
-        key: digest of the proof's id and its public key.
-        expires_at: unix seconds after which the proof is refused for its age anyway.
+        key: a digest that names it.
+        made_at: unix seconds by this server's clock: it was certainly not used before.
+        until: unix seconds; from then on it is refused for its age anyway.
     """
 
     key: bytes
-    expires_at: float
+    made_at: float
+    until: float
+    kind: UseKind = UseKind.PROOF
 
 
 class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -100,11 +115,12 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
         by_svid: whether the agent acts for itself by its SVID alone, without a token: then issuer
             is its trust domain's SPIFFE ID.
         claims: the verified claims, for rules on groups, roles and the like.
-        single_use: the proof of possession sent with it, if it must not be accepted again.
+        single_uses: what the request uses that no other request may use: its proof of possession,
+            and the token itself if it is for one request.
         terms: compared by identity, and shared by delegations to the same agent that differ in
-            times, ``token_id``, ``token_hash``, ``single_use`` and claims that policy does not
-            read, and in nothing else. Caches use it as the key of values that do not depend on
-            these.
+            times, ``token_id``, ``token_hash``, ``single_uses`` and claims that policy does
+            not read, and in nothing else. Caches use it as the key of values that do not depend
+            on these.
         token_hash: the token's digest (``ath`` of RFC 9449 section 4.1), "" without a token.
     """
 
@@ -117,7 +133,7 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     token_id: str = ""
     mode: Mode = Mode.ACT
     claims: Mapping[str, object] = msgspec.field(default_factory=dict)
-    single_use: SingleUseProof | None = None
+    single_uses: tuple[SingleUse, ...] = ()
     terms: object = msgspec.field(default_factory=object)
     by_svid: bool = False
     token_hash: str = ""
@@ -126,6 +142,11 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     def has_token(self) -> bool:
         """Tell whether a token proves the delegation, rather than the agent's SVID alone."""
         return self.mode is not Mode.BOOTSTRAP and not self.by_svid
+
+    @property
+    def has_proof(self) -> bool:
+        """Tell whether a DPoP proof was sent with the token."""
+        return any(use.kind is UseKind.PROOF for use in self.single_uses)
 
 
 class Shadow(msgspec.Struct, frozen=True, gc=False):

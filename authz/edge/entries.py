@@ -32,8 +32,10 @@ _NOTHING: Final = encode_operation(NO_OPERATION)
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
     """Return the seconds to cache a decision, 0 if another try could change it at once."""
     if isinstance(decision, Allow):
-        return settings.ttl if decision.delegation.single_use is None else 0.0
+        return 0.0 if decision.delegation.single_uses else settings.ttl
     if decision.scheme == DPOP_SCHEME:  # about a proof, which is for one request
+        return 0.0
+    if decision.reason is Reason.TOKEN_USED:  # but not by a retry of the request that used it
         return 0.0
     if decision.reason.is_own_fault or decision.reason is Reason.TOKEN_KEY_UNKNOWN:
         return 0.0

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.records.line import AuditLine
 from authz.adapters.metrics import Metrics
-from authz.adapters.replay_store import ReplayStore
+from authz.adapters.single_use import SingleUses
 from authz.core.bounded_map import Generation
 from authz.core.decision import Progress
 from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need
@@ -52,7 +52,7 @@ class ServiceParts:
         keys: the issuers' keys, which can be fetched again.
         introspections: the issuers' endpoints, which can be asked about opaque tokens.
         revocations: the revocations, of which only the generation is read here.
-        replays: the proofs that were used.
+        single_uses: the proofs and tokens that were used.
         audit, metrics: where each answer leaves a record and a count.
         bulkhead: the places to wait on the network.
         is_overloaded: tells whether new decisions must be refused.
@@ -63,7 +63,7 @@ class ServiceParts:
     keys: KeyRefresher
     introspections: Introspector
     revocations: Generation
-    replays: ReplayStore
+    single_uses: SingleUses
     audit: AuditLog
     metrics: Metrics
     bulkhead: Bulkhead
@@ -99,7 +99,7 @@ class CheckService:
         }
         learning = Learning(learners, parts.bulkhead)
         self._decider = Decider(
-            learning, parts.replays, parts.bulkhead, parts.is_overloaded, parts.clock
+            learning, parts.single_uses, parts.bulkhead, parts.is_overloaded, parts.clock
         )
         self.judge = self._decider.judge
         self.presentations = Presentations()

@@ -274,6 +274,7 @@ def build_metrics(
         service=parts.service,
         keys=parts.keys,
         introspections=parts.introspections,
+        single_uses=parts.single_uses,
         revocations=parts.revocations,
         audit=parts.audit,
         tracer=parts.tracer,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -16,8 +17,10 @@ from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file.watched import RevocationStatus
 from authz.adapters.signals.signals import Signals
 from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
+from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
+from authz.core.decision import UseKind
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.check_pool import PoolStatus
 from authz.edge.snapshot import SnapshotStatus
@@ -46,6 +49,7 @@ class ReportingParts:
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
+    single_uses: Part[SingleUseStatus]
     revocations: Part[RevocationStatus]
     audit: Part[AuditStatus]
     tracer: Part[TraceStatus] | None
@@ -80,6 +84,7 @@ class ProcessMetrics(Collector):
         of_signals = () if parts.signals is None else parts.signals.key_sources()
         yield from _of_keys([*parts.keys.status(), *of_signals])
         yield from _of_introspections(parts.introspections.status())
+        yield from _of_uses(parts.single_uses.status())
         yield from _of_revocations(parts.revocations.status())
         yield from _of_audit(parts.audit.status())
         yield from _of_traces(None if parts.tracer is None else parts.tracer.status())
@@ -132,6 +137,11 @@ def _of_introspections(endpoints: Sequence[IntrospectionStatus]) -> Iterator[Met
         "authz_introspection_breaker_open",
         *(((endpoint.issuer,), endpoint.is_cut_off) for endpoint in endpoints),
     )
+
+
+def _of_uses(status: SingleUseStatus) -> Iterator[Metric]:
+    every = product(UseKind, UseResult)
+    yield counter("authz_single_uses", *((each, status.counts.get(each, 0)) for each in every))
 
 
 def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:

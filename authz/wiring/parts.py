@@ -16,8 +16,9 @@ from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
-from authz.adapters.replay_store import MemoryReplayStore
+from authz.adapters.nonce_secret import AgreedSecret
 from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.single_use import SingleUses
 from authz.adapters.store.store import Store
 from authz.adapters.tls import ServerTls
 from authz.config import Config
@@ -46,7 +47,8 @@ class Parts:
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
         tls: our certificate, None if proxies connect without TLS.
         store: what replicas share, or this process's own part of it.
-        replays: the DPoP proofs that were used.
+        single_uses: the DPoP proofs and one-time tokens that were used.
+        nonces: the secret of DPoP nonces that replicas agree on.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -61,7 +63,8 @@ class Parts:
     introspections: Introspections
     tls: ServerTls | None
     store: Store
-    replays: MemoryReplayStore
+    single_uses: SingleUses
+    nonces: AgreedSecret
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -73,6 +76,7 @@ class Parts:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
         self.revocations.settle()  # a half-written file must not count
         self.store.start()
+        self.nonces.start()
         self.audit.start()
         if self.tracer is not None:
             self.tracer.start()
@@ -93,6 +97,7 @@ class Parts:
             self.metrics.pdp_asked,
             candidate,
             answers=self.introspections,
+            nonces=self.nonces,
             redaction=self.service.snapshot.renderer.redaction,
         )
         clients = prepare_introspections(self.introspections, config)
@@ -127,7 +132,9 @@ def open_parts(
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
         store = opened.enter_context(closing(open_store(config)))
-        replays = MemoryReplayStore(config.replay)
+        is_shared = config.store is not None
+        single_uses = SingleUses(store, config.replay, is_shared=is_shared)
+        nonces = opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared)))
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
@@ -140,13 +147,14 @@ def open_parts(
             metrics.pdp_asked,
             candidate,
             answers=introspections,
+            nonces=nonces,
             redaction=read_redaction(config.audit.redact),
         )
         works_with = ServiceParts(
             keys=keys,
             introspections=introspections,
             revocations=revocations,
-            replays=replays,
+            single_uses=single_uses,
             audit=audit,
             metrics=metrics,
             bulkhead=bulkhead,
@@ -161,7 +169,8 @@ def open_parts(
             introspections=introspections,
             tls=tls,
             store=store,
-            replays=replays,
+            single_uses=single_uses,
+            nonces=nonces,
             metrics=metrics,
             pool=pool,
             tracer=tracer,

@@ -1,6 +1,7 @@
 """Compiles a config into the steps that decide, for ``authz serve`` and ``authz explain``."""
 
 from collections.abc import Callable, Iterable, Sequence
+from secrets import token_bytes
 from typing import Final
 
 from authz.adapters.audit.records.redaction import Redaction
@@ -11,7 +12,7 @@ from authz.config import Config
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.bounded_map import Unchanging
 from authz.core.delegation.credential import token_reads
-from authz.core.delegation.dpop import DpopVerifier
+from authz.core.delegation.dpop import DpopVerifier, FixedSecret, NonceSecret
 from authz.core.delegation.opaque import AnswerLookup, NoAnswers
 from authz.core.delegation.terms import OWN_CLAIMS
 from authz.core.delegation.token_cache import DelegationCache, DelegationStep
@@ -31,7 +32,7 @@ from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
 from authz.edge.snapshot import Snapshot
 from authz.wiring.asked import build_decision_point
-from authz.wiring.files import read_nonce_secret
+from authz.wiring.files import MIN_SECRET_BYTES, read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 
@@ -56,14 +57,18 @@ def build_delegations(
     keys: KeyStore,
     unread: frozenset[str] = frozenset(),
     answers: AnswerLookup = _NO_ANSWERS,
+    nonces: NonceSecret | None = None,
 ) -> DelegationVerifier:
     """Build step 2, which verifies tokens. Raises BuildError.
 
     ``unread`` are those of the tokens' ``OWN_CLAIMS`` that no later step reads. ``answers`` looks
-    up the issuers' answers about opaque tokens; left out, no issuer is asked.
+    up the issuers' answers about opaque tokens; left out, no issuer is asked. ``nonces`` is the
+    secret of nonces where the config names no file with one, by default a random one.
     """
     dpop = config.token.dpop
-    proofs = DpopVerifier(dpop, read_nonce_secret(dpop))
+    own = read_nonce_secret(dpop)
+    secret = nonces or FixedSecret(token_bytes(MIN_SECRET_BYTES))
+    proofs = DpopVerifier(dpop, secret if own is None else FixedSecret(own))
     return DelegationVerifier(config.token, config.issuers, keys, proofs, unread, answers=answers)
 
 
@@ -97,18 +102,20 @@ def build_snapshot(
     candidate: Config | None = None,
     *,
     answers: AnswerLookup = _NO_ANSWERS,
+    nonces: NonceSecret | None = None,
     redaction: Redaction | None = None,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError.
 
-    ``redaction`` is that of the audit log, which stays as it was at the start.
+    ``answers`` and ``nonces`` are as for ``build_delegations``. ``redaction`` is that
+    of the audit log, which stays as it was at the start.
     """
     cache, token = config.cache, config.token
     policy = build_policy(config)
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
-    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims, answers)
+    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims, answers, nonces)
     of_callers = cache.max_bytes // PART_OF_CALLERS
     delegations = DelegationCache(
         verifier, keys, entries=cache.tokens, max_bytes=cache.max_bytes - of_callers
@@ -132,6 +139,7 @@ def build_snapshot(
         recorded_headers=reads.recorded,
         credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
+        has_one_time_tokens=any(issuer.one_time for issuer in config.issuers),
     )
 
 

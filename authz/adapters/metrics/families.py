@@ -65,6 +65,12 @@ FAMILIES: Final[dict[str, Family]] = {
         ("waiting_for",),
         "Checks waiting for a thread, or for a remote party (keys, introspection, decision point)",
     ),
+    "authz_single_uses": Family(
+        _COUNTER,
+        ("kind", "result"),
+        "Uses of DPoP proofs and one-time tokens: passed, passed_locally (the store was away), used"
+        " (before), away, full, ended (while it waited)",
+    ),
     "authz_cache_entries": Family(_GAUGE, (), "Decisions in the cache"),
     "authz_keys": Family(
         _GAUGE,

@@ -21,6 +21,7 @@ from authz.core.delegation.credential import (
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.jwt_svid import by_trust_domain, trust_domain_of
+from authz.core.delegation.one_time import token_uses
 from authz.core.delegation.opaque import (
     AnswerLookup,
     NoAnswers,
@@ -127,7 +128,7 @@ class DelegationVerifier:
             issuer, jws, usable_until = self._verified(credential.token, now)
         # 8. for this audience, valid now; 9. the caller is the actor, for a principal
         terms, own = self._terms.judge(jws, issuer, agent, route, now)
-        single_use = check_confirmation(  # 10. and holds the key that the token is bound to
+        proof = check_confirmation(  # 10. and holds the key that the token is bound to
             jws.payload,
             credential,
             request,
@@ -140,6 +141,7 @@ class DelegationVerifier:
         good_until = check_authentication(
             jws.payload, route, now
         )  # 11. of an authenticated principal
+        uses = token_uses(issuer, own)
         return Delegation(
             issuer=issuer.issuer,
             subject=terms.subject,
@@ -150,7 +152,7 @@ class DelegationVerifier:
             token_id=own.token_id,
             mode=terms.mode,
             claims=jws.payload,
-            single_use=single_use,
+            single_uses=uses if proof is None else (proof, *uses),
             terms=terms,
             token_hash=digest,
         )

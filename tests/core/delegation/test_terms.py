@@ -13,7 +13,7 @@ import pytest
 from authz.config import Config, load_text
 from authz.core.authorizer import Authorizer
 from authz.core.decision import Allow, Decision, Delegation, Deny
-from authz.core.delegation.dpop import DpopVerifier
+from authz.core.delegation.dpop import DpopVerifier, FixedSecret
 from authz.core.delegation.terms import OWN_CLAIMS
 from authz.core.delegation.verifier import DelegationVerifier
 from authz.core.jose.jwk import parse_key_set
@@ -152,7 +152,7 @@ def config_of(name: str = "plain") -> Config:
 
 def pipeline(config: Config, policy: Policy, unread: frozenset[str], *revoked: str) -> Authorizer:
     """The steps, which take tokens as of the same terms that differ in ``unread`` alone."""
-    proofs = DpopVerifier(config.token.dpop, b"s" * 32)
+    proofs = DpopVerifier(config.token.dpop, FixedSecret(b"s" * 32))
     verifier = DelegationVerifier(config.token, config.issuers, Keys(signer()), proofs, unread)
     revocations = Revocations(tuple(Revocation(issuer=ISSUER, token_id=jti) for jti in revoked))
     return build_authorizer(config, verifier, revocations, policy)
