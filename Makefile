@@ -68,7 +68,7 @@ keycloak-archive: .venv-keycloak/$(KEYCLOAK_ZIP)
 	@echo "installing Keycloak (once) ..."
 	@cd .venv-keycloak && sha256sum --quiet -c ../requirements/keycloak.sha256 && rm -rf home && \
 		unzip -q $(KEYCLOAK_ZIP) && mv keycloak-$(KEYCLOAK) home
-	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
+	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem --features=ssf >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
 	@touch $@
 
 test-mesh: setup mesh-tools ## tests with the real systems of the mesh, such as SPIRE: minutes, and more to build them once

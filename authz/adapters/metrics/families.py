@@ -247,6 +247,20 @@ FAMILIES: Final[dict[str, Family]] = {
         ("part",),
         "Time since a part of the process (main, revocations, config, pool) last made progress",
     ),
+    "authz_signals": Family(
+        _COUNTER,
+        ("issuer", "event", "result"),
+        "Security events and logouts that issuers told of (revoked, restored, noted, unmapped,"
+        " repeated, refused, failed)",
+    ),
+    "authz_signal_polls": Family(
+        _COUNTER, ("issuer", "result"), "Polls of transmitters (success, failure)"
+    ),
+    "authz_signals_last_timestamp_seconds": Family(
+        _GAUGE,
+        ("issuer",),
+        "When the last valid signal came, or the last answer to a poll; at first, the start",
+    ),
     "authz_log_lost": Family(
         _COUNTER,
         ("cause",),

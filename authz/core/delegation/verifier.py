@@ -43,6 +43,14 @@ from authz.core.request import Request
 from authz.core.routes import Route
 
 
+class NamedIssuer(Protocol):
+    """An issuer, as far as the look-up of a key names it."""
+
+    @property
+    def issuer(self) -> str:
+        """Its ``iss``."""
+
+
 class DelegationVerifier:
     """Verifies delegation tokens of the configured issuers."""
 
@@ -188,9 +196,7 @@ def find_issuer(
     return issuer
 
 
-def find_key(
-    keys: KeySet | None, issuer: IssuerSettings, jws: Jws, now: float
-) -> tuple[Key, float]:
+def find_key(keys: KeySet | None, issuer: NamedIssuer, jws: Jws, now: float) -> tuple[Key, float]:
     """Return the key of an issuer's set that the token names, and until when the set may be used.
 
     Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
