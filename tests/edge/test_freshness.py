@@ -27,7 +27,8 @@ from authz.core.decision import Allow
 from authz.core.jose.jwk import parse_key_set
 from authz.core.jose.key_set import KeySet
 from authz.core.request import Request
-from authz.core.revocations import Revocation, Revocations
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.edge import methods
 from authz.edge.cache import CacheEntry, DecisionCache
 from authz.edge.clock import Clock

@@ -18,14 +18,8 @@ from typing import IO, Final
 import msgspec
 
 from authz.adapters.files import open_plain, replace
-from authz.core.revocations import (
-    MAX_BYTES,
-    Revocation,
-    RevocationError,
-    parse,
-    read_entries,
-)
-
+from authz.core.revocation_table import parse
+from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
 
 _READ_ONLY: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS})
 

@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 
-from authz.cli.revoking.shown import MEMBERS, Shown, some
+from authz.cli.revoking.shown import Shown, some
 from authz.cli.revoking.sources import Listed, Source
 from authz.config.nearest import nearest
 from authz.config.printable import one_line
-from authz.core.revocations import Revocation, RevocationError
+from authz.core.revocations import REVOKED, Revocation, RevocationError
 
 Asked = tuple[str | bool | None, ...]  # as ``Revocation.revoked``
 
@@ -26,7 +26,7 @@ def joined(listed: Mapping[Source, Listed]) -> list[Shown]:
 
 def asked_members(options: argparse.Namespace) -> Asked:
     """Return what the flags name, as ``Revocation.revoked``."""
-    return tuple(getattr(options, name) or None for name in MEMBERS)
+    return tuple(getattr(options, name) or None for name in REVOKED)
 
 
 def is_asked(entry: Revocation, asked: Asked) -> bool:

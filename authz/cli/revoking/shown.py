@@ -8,14 +8,9 @@ import msgspec
 
 from authz.cli.revoking.known import Known
 from authz.config.printable import one_line
-from authz.core.revocations import Revocation
+from authz.core.revocations import REVOKED, Revocation
 
 MOST_SHOWN: Final = 20  # of the matches in a message, and of the entries still in force
-# The members that say what an entry revokes, in the order of ``Revocation.revoked``.
-MEMBERS: Final = (
-    *("agent", "issuer", "subject", "token_id"),
-    *("tool", "everything", "session", "email"),
-)
 # Each is left out of a table in which nothing has it, apart from the first two.
 _HEADINGS: Final = (
     *("ID", "REVOKED", "TOKENS ISSUED BEFORE", "SINCE", "EXPIRES", "BY", "SOURCE", "NOTE"),
@@ -49,7 +44,7 @@ def is_over(entry: Revocation) -> bool:
 
 def what(entry: Revocation) -> str:
     """Return what an entry revokes, as "agent ID" and the like."""
-    pairs = zip(MEMBERS, entry.revoked, strict=True)
+    pairs = zip(REVOKED, entry.revoked, strict=True)
     return ", ".join(
         name if value is True else f"{name} {one_line(str(value))}"
         for name, value in pairs
@@ -61,10 +56,10 @@ def line_of(name: str, entry: Revocation) -> str:
     """Return an entry in one line: its id, what it revokes, its times, who and why."""
     told = [
         what(entry),
-        entry.before and f"issued before {moment(entry.before)}",
-        entry.since and f"since {moment(entry.since)}",
-        entry.expires and f"until {moment(entry.expires)}",
-        entry.by and f"by {one_line(entry.by)}",
+        f"issued before {moment(entry.before)}" if entry.before else "",
+        f"since {moment(entry.since)}" if entry.since else "",
+        f"until {moment(entry.expires)}" if entry.expires else "",
+        f"by {one_line(entry.by)}" if entry.by else "",
         one_line(entry.note or ""),
     ]
     return f"{name}: {', '.join(filter(None, told))}"

@@ -98,10 +98,10 @@ class Source(Protocol):
 class FileSource:
     """The revocation file."""
 
-    name: Final = "file"
-    rests: Final = "when the file has rested for a second"
-    if_invalid: Final = "servers do not load a file with an invalid line: mend or remove it"
-    is_all_or_nothing: Final = True
+    name = "file"
+    rests = "when the file has rested for a second"
+    if_invalid = "servers do not load a file with an invalid line: mend or remove it"
+    is_all_or_nothing = True
 
     def __init__(self, path: Path) -> None:
         """Take the path."""
@@ -146,10 +146,10 @@ class FileSource:
 class StoreSource:
     """The store that servers share."""
 
-    name: Final = "store"
-    rests: Final = "within a second"
-    if_invalid: Final = "servers leave an invalid entry out: --id and --take-back remove it"
-    is_all_or_nothing: Final = False
+    name = "store"
+    rests = "within a second"
+    if_invalid = "servers leave an invalid entry out: --id and --take-back remove it"
+    is_all_or_nothing = False
 
     def __init__(self, store: Store, settings: StoreSettings, namespace: str) -> None:
         """Take a store that was started."""

@@ -50,8 +50,8 @@ def answer_taken_back(
             return refuse(options, f"not taken back: {source.if_invalid}", FAILED)
     taken = _take_back(options, _Taken(entries, broken, dict(listed)))
     if taken.failed is not None:
-        source, error = taken.failed
-        told = f"not certainly taken back on {source.counts_on}: {error}; try the same again"
+        source, why = taken.failed
+        told = f"not certainly taken back on {source.counts_on}: {why}; try the same again"
         if not taken.done:
             return refuse(options, told, FAILED)
         complain(f"authz: {told}")
@@ -64,7 +64,9 @@ def _take_back(options: argparse.Namespace, taken: _Taken) -> _Taken:
     by, note = options.by or user_at_host(), options.note or ""
     # The store first: it is what may be away, and then nothing has changed.
     for source in sorted(taken.left, key=lambda source: source.name, reverse=True):
-        ids = _ids(source, taken.entries) | ({*taken.broken} & _broken({source: taken.left[source]}))
+        ids = _ids(source, taken.entries) | (
+            {*taken.broken} & _broken({source: taken.left[source]})
+        )
         if not ids:
             continue
         try:
@@ -101,11 +103,12 @@ def _suspended(taken: _Taken, known: Known) -> list[str]:
 
 
 def _lines(taken: _Taken, known: Known) -> Iterator[str]:
-    when = " and ".join(f"{source.counts_on} {source.rests}" for source in taken.done)
     for shown in taken.entries:
-        yield f"taken back; takes effect on {when}: {line_of(shown.id, shown.entry)}"
+        yield f"taken back: {line_of(shown.id, shown.entry)}"
     for name in taken.broken:
         yield f"removed the invalid entry {name}"
+    for source in taken.done:
+        yield f"takes effect on {source.counts_on} {source.rests}"
     yield from some("still revoked by: ", _still(taken))
     yield from (
         f"still suspended in the config by the entry of agents {name}"

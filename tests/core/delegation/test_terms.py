@@ -20,7 +20,8 @@ from authz.core.jose.jwk import parse_key_set
 from authz.core.jose.key_set import KeySet
 from authz.core.policy.policy import Policy
 from authz.core.request import Request
-from authz.core.revocations import Revocation, Revocations
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.edge.header_settings import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
