@@ -1,13 +1,19 @@
 """Where a config's revocations are kept, for the command: the revocation file, and the store."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from authz.adapters.files import read_between
+from authz.adapters.revocation_file.history import (
+    change_now,
+    history_path,
+    read_changes,
+    record,
+)
 from authz.adapters.revocation_file.writing import ReadOnlyError, append, take_back
 from authz.adapters.store.settings import MAX_TIMEOUT_SECONDS, StoreSettings
 from authz.adapters.store.store import Change, Listing, Store, StoreAwayError, StoreError
@@ -24,6 +30,7 @@ from authz.wiring.store import open_store
 PATIENCE_SECONDS: Final = 5.0  # for a store that fails over
 _PAUSE_SECONDS: Final = 0.25
 _T = TypeVar("_T")
+Warned = str | None  # what failed beside a change that was made
 
 
 class SourceError(Exception):
@@ -85,11 +92,11 @@ class Source(Protocol):
     def read(self) -> Listed:
         """Return what it holds. Raises SourceError."""
 
-    def add(self, entry: Revocation, by: str) -> None:
+    def add(self, entry: Revocation, by: str) -> Warned:
         """Add an entry, which is there for good on return. Raises SourceError."""
 
-    def take_back(self, ids: Collection[str], by: str, note: str) -> None:
-        """Remove entries. Raises SourceError."""
+    def take_back(self, entries: Mapping[str, bytes], by: str, note: str) -> Warned:
+        """Remove entries, lines by their ids. Raises SourceError."""
 
     def changes(self, most: int) -> Sequence[Change]:
         """Return the last changes, the newest first. Raises SourceError."""
@@ -123,24 +130,40 @@ class FileSource:
             raise SourceError(f"{self.path}: {why}") from None
         return listed
 
-    def add(self, entry: Revocation, by: str) -> None:  # noqa: ARG002 - the entry says it
+    def add(self, entry: Revocation, by: str) -> Warned:
         """Append a line. Raises SourceError."""
         try:
             append(self.path, entry)
         except RevocationError as error:
             is_read_only = isinstance(error, ReadOnlyError)
             raise SourceError(str(error), is_read_only=is_read_only) from None
+        return self._record([change_now(by, entry.id, entry.line, is_added=True)])
 
-    def take_back(self, ids: Collection[str], by: str, note: str) -> None:  # noqa: ARG002 - it keeps no history
+    def take_back(self, entries: Mapping[str, bytes], by: str, note: str) -> Warned:
         """Remove the lines. Raises SourceError."""
         try:
-            take_back(self.path, ids)
+            take_back(self.path, entries)
         except RevocationError as error:
             raise SourceError(str(error)) from None
+        items = entries.items()
+        return self._record(
+            [change_now(by, name, line, is_added=False, note=note) for name, line in items]
+        )
 
-    def changes(self, most: int) -> Sequence[Change]:  # noqa: ARG002 - likewise
-        """Return no change: a file keeps none."""
-        return ()
+    def _record(self, changes: Sequence[Change]) -> Warned:
+        try:
+            record(self.path, changes)
+        except OSError as error:
+            why = error.strerror or error
+            return f"the change is not in the history, {history_path(self.path)}: {why}"
+        return None
+
+    def changes(self, most: int) -> Sequence[Change]:
+        """Return the last changes in its history, the newest first. Raises SourceError."""
+        try:
+            return read_changes(self.path, most)
+        except OSError as error:
+            raise SourceError(f"{history_path(self.path)}: {error.strerror}") from None
 
 
 class StoreSource:
@@ -161,13 +184,15 @@ class StoreSource:
         """Return its entries. Raises SourceError."""
         return _listed(self._patiently(self._store.entries))
 
-    def add(self, entry: Revocation, by: str) -> None:
+    def add(self, entry: Revocation, by: str) -> Warned:
         """Add an entry. Raises SourceError."""
         self._patiently(lambda seconds: self._store.add({entry.id: entry.line}, by, seconds))
+        return None
 
-    def take_back(self, ids: Collection[str], by: str, note: str) -> None:
+    def take_back(self, entries: Mapping[str, bytes], by: str, note: str) -> Warned:
         """Remove entries. Raises SourceError."""
-        self._patiently(lambda seconds: self._store.take_back(ids, by, note, seconds))
+        self._patiently(lambda seconds: self._store.take_back([*entries], by, note, seconds))
+        return None
 
     def changes(self, most: int) -> Sequence[Change]:
         """Return the last changes, the newest first. Raises SourceError."""

@@ -25,6 +25,7 @@ class _Taken:
         left: what the sources hold now.
         done: the sources that have them no more.
         failed: the source that still has them, with the error.
+        warnings: what failed beside the changes that were made.
     """
 
     entries: Sequence[Shown]
@@ -32,6 +33,7 @@ class _Taken:
     left: dict[Source, Listed]
     done: list[Source] = field(default_factory=list)
     failed: tuple[Source, SourceError] | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def answer_taken_back(
@@ -46,9 +48,10 @@ def answer_taken_back(
     except RevocationError as error:
         return refuse(options, f"not taken back: {error}", USAGE)
     for source, held in listed.items():
-        if source.is_all_or_nothing and held.invalid and _ids(source, entries):
+        if source.is_all_or_nothing and held.invalid and _in(source, entries):
             return refuse(options, f"not taken back: {source.if_invalid}", FAILED)
     taken = _take_back(options, _Taken(entries, broken, dict(listed)))
+    complain(*(f"authz: {warning}" for warning in taken.warnings))
     if taken.failed is not None:
         source, why = taken.failed
         told = f"not certainly taken back on {source.counts_on}: {why}; try the same again"
@@ -64,24 +67,24 @@ def _take_back(options: argparse.Namespace, taken: _Taken) -> _Taken:
     by, note = options.by or user_at_host(), options.note or ""
     # The store first: it is what may be away, and then nothing has changed.
     for source in sorted(taken.left, key=lambda source: source.name, reverse=True):
-        ids = _ids(source, taken.entries) | (
-            {*taken.broken} & _broken({source: taken.left[source]})
-        )
-        if not ids:
+        held = {shown.id: shown.entry.line for shown in _in(source, taken.entries)}
+        held |= dict.fromkeys({*taken.broken} & _broken({source: taken.left[source]}), b"")
+        if not held:
             continue
         try:
             with progress(f"writing to {source.where}"):
-                source.take_back(ids, by, note)
+                warning = source.take_back(held, by, note)
                 taken.left[source] = source.read()
         except SourceError as error:
             taken.failed = source, error
             break
         taken.done.append(source)
+        taken.warnings += [] if warning is None else [warning]
     return taken
 
 
-def _ids(source: Source, entries: Sequence[Shown]) -> set[str]:
-    return {shown.id for shown in entries if source.name in shown.lines}
+def _in(source: Source, entries: Sequence[Shown]) -> list[Shown]:
+    return [shown for shown in entries if source.name in shown.lines]
 
 
 def _broken(listed: Mapping[Source, Listed]) -> set[str]:

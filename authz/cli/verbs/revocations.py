@@ -36,17 +36,16 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     known = Known(config)
     try:
-        with open_sources(config, "store" if options.history else options.source) as sources:
+        with open_sources(config, options.source) as sources:
             if options.history:
-                return answer_history(options, sources[0])
+                return answer_history(options, sources)
             read = [_read(source) for source in sources]
             _complain(read)
             if options.take_back:
                 return _take_back(options, known, read)
             _answer_list(options, known, read)
     except RevocationError as error:
-        more = ": only a store remembers changes" if options.history else ""
-        return refuse(options, f"{error}{more}", USAGE)
+        return refuse(options, str(error), USAGE)
     return FAILED if any(one.error or one.listed.invalid for one in read) else FINE
 
 

@@ -26,6 +26,7 @@ class _Tried(NamedTuple):
 
     source: Source
     error: SourceError | None = None
+    warning: str | None = None
 
     @property
     def is_written(self) -> bool:
@@ -52,6 +53,9 @@ def run(options: argparse.Namespace) -> int:
         return refuse(options, f"{error}{agent_hint(config, options.agent)}", USAGE)
     if not any(one.is_written for one in tried):
         return refuse(options, f"not revoked: {'; '.join(str(one.error) for one in tried)}", FAILED)
+    for one in tried:
+        if one.warning is not None:
+            complain(f"authz: {one.warning}")
     failed = [one for one in tried if one.is_failure]
     for one in failed:
         complain(*_what_to_do(one))
@@ -89,10 +93,9 @@ def _entry(options: argparse.Namespace) -> Revocation:
 def _add(source: Source, entry: Revocation) -> _Tried:
     try:
         with progress(f"writing to {source.where}"):
-            source.add(entry, entry.by or "")
+            return _Tried(source, warning=source.add(entry, entry.by or ""))
     except SourceError as error:
         return _Tried(source, error)
-    return _Tried(source)
 
 
 def _what_to_do(failed: _Tried) -> Iterator[str]:
