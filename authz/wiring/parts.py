@@ -30,7 +30,7 @@ from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
 from authz.wiring.files import BuildError, read_redaction, read_revocations
-from authz.wiring.snapshot import build_key_sources, build_snapshot
+from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
 from authz.wiring.store import open_store
 from authz.wiring.tracing import open_tracer
 
@@ -47,7 +47,7 @@ class Parts:
         revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
-        status_lists: the issuers' status lists, fetched when they are needed, then in the background.
+        status_lists: the issuers' status lists, fetched when needed, then in the background.
         tls: our certificate, None if proxies connect without TLS.
         store: what replicas share, or this process's own part of it.
         single_uses: the DPoP proofs and one-time tokens that were used.
@@ -99,13 +99,10 @@ class Parts:
         """
         snapshot = build_snapshot(
             config,
-            self.keys,
+            Lookups(self.keys, self.introspections, self.status_lists, self.nonces),
             self.revocations,
             self.metrics.pdp_asked,
             candidate,
-            answers=self.introspections,
-            nonces=self.nonces,
-            lists=self.status_lists,
             redaction=self.service.snapshot.renderer.redaction,
         )
         clients = prepare_introspections(self.introspections, config)
@@ -155,13 +152,10 @@ def open_parts(
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
-            keys,
+            Lookups(keys, introspections, status_lists, nonces),
             revocations,
             metrics.pdp_asked,
             candidate,
-            answers=introspections,
-            nonces=nonces,
-            lists=status_lists,
             redaction=read_redaction(config.audit.redact),
         )
         works_with = ServiceParts(

@@ -115,6 +115,8 @@ PARTS = ReportingParts(
     ),
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
+    status_lists=Fixed(()),
+    signals=None,
     single_uses=Fixed(SingleUseStatus({(UseKind.TOKEN, UseResult.USED): 16})),
     revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
     spender=Fixed(SpenderStatus({("pay/pay", SpendResult.SPENT): 5})),

@@ -355,7 +355,7 @@ BUDGETED = CHANGES.with_(
 
 
 def test_both_phases_of_a_gateway_spend_once(tmp_path: Path) -> None:
-    """agentgateway asks before a call and after it, and cuts lists: only calls spend."""
+    """Agentgateway asks before a call and after it, and cuts lists: only calls spend."""
     with World(tmp_path, BUDGETED) as world:
         gateway, token = Gateway(world), world.token()
         for _ in range(3):

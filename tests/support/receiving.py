@@ -20,9 +20,7 @@ TOKEN = "a-bearer-token-of-the-stream"
 class Receiving(AbstractContextManager["Receiving"]):
     """A world, its receiver, and a transmitter that posts to it."""
 
-    def __init__(
-        self, folder: Path, poll: dict[str, Any] | None = None, **changes: Any
-    ) -> None:
+    def __init__(self, folder: Path, poll: dict[str, Any] | None = None, **changes: Any) -> None:
         """Start; ``changes`` are of the transmitter, ``poll`` replaces what is posted."""
         self.file = folder / "revoked.jsonl"
         self.file.write_bytes(b"")

@@ -8,6 +8,7 @@ fetch or ask, and try again.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from authz.core.decision import Agent, Delegation
 from authz.core.delegation.authentication import check_authentication
