@@ -23,7 +23,7 @@ from authz.adapters.metrics import (
     OTHER_AGENTS,
     Metrics,
 )
-from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.tls import TlsStatus
 from authz.core.decision import UseKind
@@ -118,7 +118,7 @@ PARTS = ReportingParts(
     status_lists=Fixed(()),
     signals=None,
     single_uses=Fixed(SingleUseStatus({(UseKind.TOKEN, UseResult.USED): 16})),
-    revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
+    revocations=Fixed((RevocationStatus("file", 0, 0, 0, 2000.0),)),
     spender=Fixed(SpenderStatus({("pay/pay", SpendResult.SPENT): 5})),
     audit=Fixed(AUDIT),
     tracer=None,
@@ -238,7 +238,7 @@ def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
         ("authz_checks", {"waiting_for": "others"}, 10),
         ("authz_single_uses_total", {"kind": "token", "result": "used"}, 16),
         ("authz_single_uses_total", {"kind": "proof", "result": "away"}, 0),
-        ("authz_revocations_last_look_timestamp_seconds", {}, 2000),
+        ("authz_revocations_last_look_timestamp_seconds", {"source": "file"}, 2000),
         ("authz_idle_seconds", {"part": "revocations"}, 9),
         ("authz_log_lost_total", {"cause": "repeated"}, 4),
         ("authz_audit_records_total", {"sink": "siem"}, 11),
