@@ -4,8 +4,10 @@ import json
 import math
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,7 @@ from prometheus_client import generate_latest
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters import nonce_secret, single_use
 from authz.edge.envoy.reader import read_check
+from authz.edge.waits import Waits
 from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.dpop import DpopClient
 from lab.mesh import sample_of
@@ -286,6 +289,35 @@ def test_a_store_that_stays_silent(tmp_path: Path) -> None:
 
     assert reasons["allow"] <= 1
     assert set(reasons) <= {"allow", "dpop_proof", "store_unavailable"}
+
+
+def test_few_checks_wait_for_the_store(own: tuple[RedisServer, World]) -> None:
+    """Half of server.max_waiting at most, for one agent: the next is refused at once."""
+    server, world = own
+    prover = Prover(world)
+    server.pause()
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(prover.ask, prover.proof()) for _ in range(2)]
+        wait_until(lambda: world.parts.bulkhead.status().waiting == 2)
+        answer = world.check(prover.message(prover.proof()))
+        server.resume()
+        reasons = {each.result() for each in asked}
+
+    assert reason_of(answer) == "overloaded"
+    assert reasons <= {"allow", "store_unavailable"}
+
+
+def test_a_wait_for_the_store_shows_in_traces(replicas: tuple[World, World]) -> None:
+    """It is kept as a wait of its own."""
+    world, _ = replicas
+    prover, snapshot = Prover(world), world.service.snapshot
+    check = read_check(snapshot.inputs, prover.message(prover.proof()))
+    waits = Waits(world.service.clock)
+    world.service._decider.decide(
+        snapshot, check, time.time(), lambda: None, "2" * 32, may_wait=True, waits=waits
+    )
+
+    assert [wait.name for wait in waits.kept] == ["store"]
 
 
 def test_a_store_without_room(own: tuple[RedisServer, World]) -> None:
