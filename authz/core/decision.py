@@ -139,16 +139,40 @@ class Shadow(msgspec.Struct, frozen=True, gc=False):
     rule: str = ""
 
 
+class Spending(msgspec.Struct, frozen=True, gc=False):
+    """A part of a rule's budget, which an allow spends before it is answered.
+
+    Attributes:
+        rule: the full name of the rule.
+        key: a digest that names the budget, and whose it is.
+        cost: in millionths.
+        limit: the most that may be spent in a window, in millionths.
+        window: seconds.
+        is_local_if_away: whether this process alone counts while the shared store is away.
+        shadow: whose refusal is only noted; None if the budget is enforced.
+    """
+
+    rule: str
+    key: bytes
+    cost: int
+    limit: int
+    window: float
+    is_local_if_away: bool = False
+    shadow: ShadowBy | None = None
+
+
 class Permit(msgspec.Struct, frozen=True, gc=False):
     """Policy's permission: the names of the agent's rule and the principal's rule that allow.
 
     Attributes:
         headers: (name, values) of the headers that these rules give to the upstream.
+        spendings: of these rules' budgets, each budget once; nearly always none.
     """
 
     agent_rule: str
     principal_rule: str
     headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    spendings: tuple[Spending, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +301,10 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     shadows: tuple[Shadow, ...] = ()
     progress: Progress = msgspec.field(default_factory=Progress)
     upstream_token: UpstreamToken = UpstreamToken.STRIP
+
+    def noted(self, *shadows: Shadow) -> "Allow":
+        """Return the same allow, with further notes on what other policies would have decided."""
+        return msgspec.structs.replace(self, shadows=(*self.shadows, *shadows))
 
     def until(self, moment: float) -> "Allow":
         """Return the same allow, valid until that moment (unix seconds) at most."""

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
 from authz.adapters.audit.sinks.status import SinkStatus
+from authz.adapters.budgets import SpenderStatus, SpendResult
 from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import (
@@ -114,8 +115,11 @@ PARTS = ReportingParts(
     ),
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
+    status_lists=Fixed(()),
+    signals=None,
     single_uses=Fixed(SingleUseStatus({(UseKind.TOKEN, UseResult.USED): 16})),
     revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
+    spender=Fixed(SpenderStatus({("pay/pay", SpendResult.SPENT): 5})),
     audit=Fixed(AUDIT),
     tracer=None,
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),

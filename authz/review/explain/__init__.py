@@ -58,6 +58,7 @@ from authz.wiring.files import read_revocations
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 from authz.wiring.snapshot import (
+    Lookups,
     build_authorizer,
     build_delegations,
     build_inputs,
@@ -200,7 +201,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
     introspections = Introspections(keys, wall=lambda: asked.now)
     introspections.reconfigure(prepare_introspections(introspections, config))
     delegations = (
-        build_delegations(config, keys, answers=introspections)
+        build_delegations(config, Lookups(keys, introspections))
         if delegation is None
         else _AssumedDelegation(delegation, is_bare=asked.is_bare)
     )
