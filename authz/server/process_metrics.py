@@ -22,7 +22,7 @@ from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
-from authz.core.decision import UseKind
+from authz.core.single_use import UseKind
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.check_pool import PoolStatus
 from authz.edge.snapshot import SnapshotStatus

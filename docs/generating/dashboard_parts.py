@@ -91,6 +91,13 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "s",
         ),
         Panel(
+            "Uses of proofs and one-time tokens",
+            "By result: passed is good, used a replay or an unnamed retry; the others say what the "
+            "store could not do. At zero without such requests.",
+            {"{{kind}} {{result}}": rates_by("kind, result", "authz_single_uses_total")},
+            "reqps",
+        ),
+        Panel(
             "Open circuit breakers",
             "1 while some agent's questions are not sent, as they failed.",
             {

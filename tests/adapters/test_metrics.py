@@ -26,8 +26,8 @@ from authz.adapters.metrics import (
 from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.tls import TlsStatus
-from authz.core.decision import UseKind
 from authz.core.reason import Reason
+from authz.core.single_use import UseKind
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.cache import CacheStatus
 from authz.edge.check_pool import PoolStatus
