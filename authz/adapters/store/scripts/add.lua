@@ -22,5 +22,5 @@ end
 if #new > 0 then
   redis.call('PUBLISH', channel, 'changed')
 end
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'number')
-return {TAG, 'OK', meta[1] or '', meta[2] or '0'}
+local now, number = version()
+return {TAG, 'OK', now, number}

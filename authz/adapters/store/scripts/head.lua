@@ -3,7 +3,7 @@
 -- Every answer is {TAG, STATUS, ...}. TAG is the call's, so that no answer is taken for that of another
 -- call. STATUS is OK, or a word of authz/adapters/store/answers.py.
 --
--- SERVER is the run_id and the master_replid that the client read when it connected: {run_id}:{replid}.
+-- SERVER is the id of the server's memory that the client read when it connected; master_replid ends it.
 -- NEAR is how many replicas must be in contact with this server, for its data to be the newest.
 local TAG, SERVER, NEAR, FIRST = ARGV[1], ARGV[2], tonumber(ARGV[3]), 4
 local MAX_LAG_SECONDS = 5 -- replicas acknowledge every second
@@ -41,6 +41,13 @@ local function remembers_since(key)
   local now = seconds()
   redis.call('HSET', key, 'id', SERVER, 'since', string.format('%.6f', now))
   return now
+end
+
+-- The epoch and number of the revocations, in this order; KEYS[1] is the hash that has them. An epoch
+-- ends with the memory of its server: another one may lack the last changes, and count them again.
+local function version()
+  local meta = redis.call('HMGET', KEYS[1], 'epoch', 'number')
+  return meta[1] and meta[1] .. '.' .. SERVER or '', meta[2] or '0'
 end
 
 local found = fault()

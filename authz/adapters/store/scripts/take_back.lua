@@ -16,5 +16,5 @@ end
 if is_changed then
   redis.call('PUBLISH', channel, 'changed')
 end
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'number')
-return {TAG, 'OK', meta[1] or '', meta[2] or '0', redis.call('HGETALL', KEYS[2])}
+local epoch, number = version()
+return {TAG, 'OK', epoch, number, redis.call('HGETALL', KEYS[2])}
