@@ -27,7 +27,7 @@ from authz.core.policy.message_evaluation import evaluate_all
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.shadow import PolicyStep
 from authz.core.reason import Denied, Reason
-from authz.core.request import DPOP, Request
+from authz.core.request import DPOP, Operation, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
 from authz.core.upstream_token import UpstreamToken
 
@@ -40,8 +40,13 @@ class RevocationCheck(Protocol):
     Guarantees to return at once, from memory. Does not guarantee that the list is current.
     """
 
-    def check(self, agent: Agent, delegation: Delegation) -> None:
-        """Raise Denied(AGENT_SUSPENDED | TOKEN_REVOKED) if the agent or the token is revoked."""
+    def check(
+        self, agent: Agent, delegation: Delegation, operations: tuple[Operation, ...]
+    ) -> None:
+        """Require that none of them is revoked, and that the list is recent enough.
+
+        Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED | STOPPED | STORE_UNAVAILABLE).
+        """
 
 
 class Authorizer:
@@ -101,10 +106,11 @@ class Authorizer:
             self._callers.put(key, request, caller, now)
         agent = progress.agent = caller.agent
         delegation = progress.delegation = caller.delegation
-        self.revocations.check(agent, delegation)  # not revoked since
+        operations = operation.each(request)
+        self.revocations.check(agent, delegation, operations)  # not revoked since
         progress.flags = caller.flags
         _check_message(request, route)
-        progress.operations = operation.each(request)
+        progress.operations = operations
         progress.is_at_policy = True
         queries = [
             PolicyQuery(agent, delegation, each, request, now) for each in progress.operations

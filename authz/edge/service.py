@@ -20,7 +20,7 @@ from authz.adapters.metrics import Metrics
 from authz.adapters.single_use import SingleUses
 from authz.core.bounded_map import Generation
 from authz.core.decision import Progress
-from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need
+from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need, StatusListNeeded
 from authz.core.reason import Denied, Reason
 from authz.edge.answered import UNREADABLE, Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
@@ -35,6 +35,8 @@ from authz.edge.learning import (
     KeyRefresher,
     Learner,
     Learning,
+    StatusListFetcher,
+    StatusListLearner,
 )
 from authz.edge.presentation_store import Presentations
 from authz.edge.rendering import RenderedDecision
@@ -52,6 +54,7 @@ class ServiceParts:
     Attributes:
         keys: the issuers' keys, which can be fetched again.
         introspections: the issuers' endpoints, which can be asked about opaque tokens.
+        status_lists: the issuers' status lists, which can be fetched.
         revocations: the revocations, of which only the generation is read here.
         single_uses: the proofs and tokens that were used.
         spender: spends the budgets of rules.
@@ -64,6 +67,7 @@ class ServiceParts:
 
     keys: KeyRefresher
     introspections: Introspector
+    status_lists: StatusListFetcher
     revocations: Generation
     single_uses: SingleUses
     spender: Spender
@@ -99,6 +103,7 @@ class CheckService:
         learners: dict[type[Need], Learner[Any]] = {
             KeyNeeded: KeyLearner(parts.keys),
             IntrospectionNeeded: IntrospectionLearner(parts.introspections),
+            StatusListNeeded: StatusListLearner(parts.status_lists),
         }
         learning = Learning(learners, parts.bulkhead)
         self._decider = Decider(

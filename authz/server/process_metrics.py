@@ -16,8 +16,13 @@ from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.signals.signals import Signals
+from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
+from authz.adapters.single_use import SingleUseStatus, UseResult
+from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
+from authz.core.decision import UseKind
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.check_pool import PoolStatus
 from authz.edge.snapshot import SnapshotStatus
@@ -39,12 +44,15 @@ class Part(Protocol[_StatusT_co]):
 class ReportingParts:
     """The parts whose status a scrape shows.
 
-    ``tls`` is None without TLS, and ``tracer`` without traces.
+    ``tls`` is None without TLS, ``tracer`` without traces, and ``signals`` in a process that
+    receives none.
     """
 
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
+    single_uses: Part[SingleUseStatus]
+    status_lists: Part[Sequence[StatusListStatus]]
     revocations: Part[RevocationStatus]
     spender: Part[SpenderStatus]
     audit: Part[AuditStatus]
@@ -52,6 +60,7 @@ class ReportingParts:
     tls: Part[TlsStatus] | None
     pool: Part[PoolStatus]
     bulkhead: Part[BulkheadStatus]
+    signals: Signals | None
     reload: Part[ReloadStatus]
     liveness: Part[LivenessStatus]
     log: Part[LogStatus | None]
@@ -76,13 +85,17 @@ class ProcessMetrics(Collector):
         parts = self._parts
         yield from self._metrics.families()
         yield from _of_snapshot(parts.service.status())
-        yield from _of_keys(parts.keys.status())
+        of_signals = () if parts.signals is None else parts.signals.key_sources()
+        yield from _of_keys([*parts.keys.status(), *of_signals])
         yield from _of_introspections(parts.introspections.status())
+        yield from _of_uses(parts.single_uses.status())
+        yield from _of_status_lists(parts.status_lists.status())
         yield from _of_revocations(parts.revocations.status())
         yield _of_budgets(parts.spender.status())
         yield from _of_audit(parts.audit.status())
         yield from _of_traces(None if parts.tracer is None else parts.tracer.status())
         yield from _of_tls(None if parts.tls is None else parts.tls.status())
+        yield from _of_signals(NOTHING_HEARD if parts.signals is None else parts.signals.status())
         yield from _of_reload(parts.reload.status())
         yield from _of_process(parts.liveness.status(), parts.log.status())
         yield gauge(
@@ -129,6 +142,19 @@ def _of_introspections(endpoints: Sequence[IntrospectionStatus]) -> Iterator[Met
     yield gauge(
         "authz_introspection_breaker_open",
         *(((endpoint.issuer,), endpoint.is_cut_off) for endpoint in endpoints),
+    )
+
+
+def _of_uses(status: SingleUseStatus) -> Iterator[Metric]:
+    every = product(UseKind, UseResult)
+    yield counter("authz_single_uses", *((each, status.counts.get(each, 0)) for each in every))
+
+
+def _of_status_lists(issuers: Sequence[StatusListStatus]) -> Iterator[Metric]:
+    yield gauge("authz_status_lists", *(((of.issuer,), of.lists) for of in issuers))
+    yield gauge(
+        "authz_status_list_oldest_timestamp_seconds",
+        *(((of.issuer,), of.oldest) for of in issuers if of.oldest is not None),
     )
 
 
@@ -187,6 +213,21 @@ def _of_tls(status: TlsStatus | None) -> Iterator[Metric]:
     else:
         yield _of_changes("authz_tls_reloads", status)
         yield gauge(name, ((), status.not_after))
+
+
+def _of_signals(status: SignalStatus) -> Iterator[Metric]:
+    yield counter("authz_signals", *status.signals.items())
+    yield counter(
+        "authz_signal_polls",
+        *(
+            ((issuer, "success" if is_answered else "failure"), count)
+            for (issuer, is_answered), count in status.polls.items()
+        ),
+    )
+    yield gauge(
+        "authz_signals_last_timestamp_seconds",
+        *(((issuer,), at) for issuer, at in status.heard_at.items()),
+    )
 
 
 def _of_reload(status: ReloadStatus) -> Iterator[Metric]:

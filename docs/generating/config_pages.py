@@ -38,7 +38,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "routes": ("routes", "tools-and-models"),
     "pdp": ("decision-point",),
     "headers": ("../reference/envoy",),
-    "revocations": ("operate",),
+    "revocations": ("revoke",),
     "key_cache": ("keys-and-certificates",),
     "cache": ("operate",),
     "replay": ("operate",),

@@ -24,7 +24,9 @@ from authz.adapters.metrics import (
     Metrics,
 )
 from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.tls import TlsStatus
+from authz.core.decision import UseKind
 from authz.core.reason import Reason
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.cache import CacheStatus
@@ -113,6 +115,9 @@ PARTS = ReportingParts(
     ),
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
+    status_lists=Fixed(()),
+    signals=None,
+    single_uses=Fixed(SingleUseStatus({(UseKind.TOKEN, UseResult.USED): 16})),
     revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
     spender=Fixed(SpenderStatus({("pay/pay", SpendResult.SPENT): 5})),
     audit=Fixed(AUDIT),
@@ -231,6 +236,8 @@ def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
         ("authz_cache_entries", {}, 8),
         ("authz_checks", {"waiting_for": "thread"}, 9),
         ("authz_checks", {"waiting_for": "others"}, 10),
+        ("authz_single_uses_total", {"kind": "token", "result": "used"}, 16),
+        ("authz_single_uses_total", {"kind": "proof", "result": "away"}, 0),
         ("authz_revocations_last_look_timestamp_seconds", {}, 2000),
         ("authz_idle_seconds", {"part": "revocations"}, 9),
         ("authz_log_lost_total", {"cause": "repeated"}, 4),

@@ -20,7 +20,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.files import STABLE_SECONDS
 from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.revocation_file.watched import RevocationFile
-from authz.core.revocations import RevocationError
+from authz.core.revocations import RevocationError, read_entry
 from lab.ca import Authority
 from lab.config_builder import AT_ALICE, LAB
 from lab.issuer import Issuer, JwksServer
@@ -40,7 +40,7 @@ def lines_of(ids: Sequence[str]) -> bytes:
 
 def in_force(revocations: RevocationFile) -> set[str]:
     """The token ids that are revoked now."""
-    return {token_id for _, token_id in revocations.current.tokens}
+    return {read_entry(line).token_id or "" for line in revocations.current.lines}
 
 
 IN_PLACE = st.tuples(

@@ -27,14 +27,15 @@ from authz.core.decision import Allow
 from authz.core.jose.jwk import parse_key_set
 from authz.core.jose.key_set import KeySet
 from authz.core.request import Request
-from authz.core.revocations import Revocation, Revocations
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.edge import methods
 from authz.edge.cache import CacheEntry, DecisionCache
 from authz.edge.clock import Clock
 from authz.edge.envoy import Authorization
 from authz.edge.envoy.reader import read_check
 from authz.wiring.parts import open_parts
-from authz.wiring.snapshot import build_authorizer, build_delegations
+from authz.wiring.snapshot import Lookups, build_authorizer, build_delegations
 from lab.ca import Svid
 from lab.config_builder import AT_ALICE, AT_PUBLIC_RULE, AT_READ_RULE, LAB, ConfigBuilder
 from lab.issuer import Issuer
@@ -142,7 +143,9 @@ class Freshness(RuleBasedStateMachine):
         """Make the model, which has no caches, of the config as it is now."""
         config = load_text(self.text.encode(), "t")
         keys: Any = self.keys
-        self.model = build_authorizer(config, build_delegations(config, keys), self.revoked)
+        self.model = build_authorizer(
+            config, build_delegations(config, Lookups(keys)), self.revoked
+        )
         self.denied_at.clear()
         return config
 

@@ -7,7 +7,8 @@ import pytest
 
 from authz._pb import ext_authz_pb2 as pb
 from authz._pb import ext_mcp_pb2
-from authz.core.revocations import Revocation, Revocations
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.edge.agentgateway import McpGuardrails
 from authz.edge.methods import Method, Undecided
 from lab.config_builder import LAB

@@ -1,12 +1,15 @@
 """Watches the revocation file: added lines count at once, removed lines when the file rests.
 
 Each change makes all cached decisions stale. A file that can't be read, or has an invalid line, is
-not used: the last valid revocations stay.
+not used: the last valid revocations stay. Only lines that are new are read, a few at a time, so
+that checks go on however long the file is.
 """
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -21,7 +24,9 @@ from authz.adapters.files import (
 )
 from authz.adapters.revocation_file.settings import RevocationSettings
 from authz.core.decision import Agent, Delegation
-from authz.core.revocations import MAX_BYTES, RevocationError, Revocations, parse
+from authz.core.request import Operation
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entry
 
 _log: Final = logging.getLogger("authz.revocations")
 
@@ -43,12 +48,20 @@ class RevocationStatus:
     looked_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the file holds: all of its lines, and the entries of those that were not in force."""
+
+    lines: set[bytes]
+    new: dict[bytes, Revocation]
+
+
 class RevocationFile:
     """The watched file. One thread refreshes; any thread may check.
 
     Attributes:
         path: of the file, None if the config names none.
-        current: the revocations in force; swapped as a whole.
+        current: the revocations in force; only the refreshing thread changes them.
         generation: grows with every change.
     """
 
@@ -61,18 +74,18 @@ class RevocationFile:
         self.current = Revocations()
         self._rest = StabilityTimer()
         self._look: FileView | None = None
-        self._found: Revocations | RevocationError = self.current  # in the file, by the last check
+        self._found: _Found | RevocationError | None = None  # by the last check, until believed
         self._doubted_since: float | None = None  # monotonic seconds
         self._is_believed = True  # whether the file as found is completely in force, or was refused
         if self.path is not None:
-            self.current = self._first(self.path)
+            self._first(self.path)
         self._looked_at = time.time()
 
     def status(self) -> RevocationStatus:
         """Return the state of the revocations."""
         return RevocationStatus(len(self.current), self._taken, self._refused, self._looked_at)
 
-    def _first(self, path: Path) -> Revocations:
+    def _first(self, path: Path) -> None:
         """Read the file for the first time. Raises RevocationError."""
         self._look_at(path)
         for _ in range(ATTEMPTS):
@@ -81,7 +94,8 @@ class RevocationFile:
                 self._look_at(path)
         if isinstance(self._found, RevocationError):
             raise self._found
-        return self._found
+        if self._found is not None:
+            self._add(self._found)
 
     def settle(self) -> None:
         """Wait until the file rests, as half of it may have been read. Raises RevocationError."""
@@ -106,15 +120,21 @@ class RevocationFile:
         self._looked_at = time.time()
 
     def _refresh(self, path: Path, now: float) -> None:
-        if self._look_at(path) and isinstance(self._found, Revocations):
-            self._take(self.current.joined(self._found))
+        if self._look_at(path) and isinstance(self._found, _Found) and self._add(self._found):
+            self._took()
         if self._rest.is_long_enough(self._look, now) and not self._is_believed:
             self._is_believed = True
-            if isinstance(self._found, Revocations):
-                self._take(self._found)
-            else:
-                self._refuse(self._found)
+            self._believe()
         self._tell_of_a_bad_file(now)
+        if self.current.expire(time.time()):
+            self.generation += 1
+
+    def _believe(self) -> None:
+        found, self._found = self._found, None
+        if isinstance(found, RevocationError):
+            self._refuse(found)
+        elif found is not None and self._remove_all_but(found.lines):
+            self._took()
 
     def _tell_of_a_bad_file(self, now: float) -> None:
         """Refuse, once, an invalid file that is written too often to rest."""
@@ -133,31 +153,69 @@ class RevocationFile:
         is_new = before is None or fresh.content != before.content
         if is_new:
             self._is_believed = False
-            self._found = _parsed(path, fresh, data)
+            self._found = self._read(path, fresh, data)
         self._look = fresh  # last: if memory ran out while parsing, the next check finds it new
         return is_new
 
-    def _take(self, fresh: Revocations) -> None:
-        if fresh == self.current:
-            return
-        self.current = fresh
-        self.generation += 1  # after the swap: a reader who sees it sees the entries as well
+    def _read(self, path: Path, view: FileView, data: bytes | None) -> _Found | RevocationError:
+        if data is None:
+            return RevocationError(f"{path} can't be read: {view.error}")
+        try:
+            return self._parsed(data)
+        except RevocationError as error:
+            return RevocationError(f"{path}: {error}")
+
+    def _parsed(self, data: bytes) -> _Found:
+        """Read the lines that are not in force. Raises RevocationError for the first bad line."""
+        if len(data) > MAX_BYTES:
+            raise RevocationError(f"larger than {MAX_BYTES} bytes")
+        found = _Found(set(), {})
+        now = time.time()
+        for number, line in _lines(data):
+            found.lines.add(line)
+            if line in self.current.lines:
+                continue
+            try:
+                entry = read_entry(line)
+            except RevocationError as error:
+                raise RevocationError(f"line {number}: {error}") from None
+            if not entry.is_over(now):
+                found.new[line] = entry
+        return found
+
+    def _add(self, found: _Found) -> int:
+        """Put the new entries into force, and return their number."""
+        for line, entry in found.new.items():
+            self.current.add(line, entry)
+        added = len(found.new)
+        found.new.clear()
+        return added
+
+    def _remove_all_but(self, lines: set[bytes]) -> int:
+        """Take back what the file no longer has, and return the number of entries."""
+        gone = [line for line in self.current.lines if line not in lines]
+        for line in gone:
+            self.current.remove(line)
+        return len(gone)
+
+    def _took(self) -> None:
+        self.generation += 1  # after the change: a reader who sees it sees the entries as well
         self._taken += 1
-        _log.info("revocations reloaded", extra={"entries": len(fresh)})
+        _log.info("revocations reloaded", extra={"entries": len(self.current)})
 
     def _refuse(self, why: RevocationError) -> None:
         self._refused += 1
         _log.error("revocations not reloaded; the last valid ones stay in force: %s", why)
 
-    def check(self, agent: Agent, delegation: Delegation) -> None:
-        """Require that neither is revoked. Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""
-        self.current.check(agent, delegation)
+    def check(
+        self, agent: Agent, delegation: Delegation, operations: tuple[Operation, ...]
+    ) -> None:
+        """Require that none is revoked. Raises Denied, as ``Revocations.check``."""
+        self.current.check(agent, delegation, operations)
 
 
-def _parsed(path: Path, found: FileView, data: bytes | None) -> Revocations | RevocationError:
-    if data is None:
-        return RevocationError(f"{path} can't be read: {found.error}")
-    try:
-        return parse(data)
-    except RevocationError as error:
-        return RevocationError(f"{path}: {error}")
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers from 1."""
+    for number, line in enumerate(BytesIO(data), start=1):
+        if not line.isspace():
+            yield number, line.rstrip(b"\n")

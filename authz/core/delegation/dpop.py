@@ -9,7 +9,9 @@ import hmac
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from authz.core.base64url import base64url
 from authz.core.decision import SingleUse
@@ -29,14 +31,32 @@ _URI: Final = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>/[^?#]*)?(?
 _NONCE_BYTES: Final = 18
 
 
+class NonceSecret(Protocol):
+    """The key from which nonces are derived, which may be replaced at any time."""
+
+    @property
+    def value(self) -> bytes:
+        """Return the key as it is now: 32 bytes or more."""
+
+
+class FixedSecret(msgspec.Struct, frozen=True):
+    """A secret that stays as it is."""
+
+    value: bytes
+
+    def __repr__(self) -> str:
+        """Return no part of it."""
+        return "FixedSecret()"
+
+
 class DpopVerifier:
     """Checks proofs, and makes the nonces that proofs may have to hold."""
 
-    def __init__(self, settings: DpopSettings, nonce_secret: bytes) -> None:
-        """Keep the settings; ``nonce_secret`` is the key from which nonces are derived."""
+    def __init__(self, settings: DpopSettings, secret: NonceSecret) -> None:
+        """Keep the settings, and the secret from which nonces are derived."""
         self._settings = settings
         self._algorithms = frozenset(settings.algorithms)
-        self._nonce_secret = nonce_secret
+        self._secret = secret
         self._needs_nonce = settings.nonce is NonceNeed.REQUIRED
 
     def check(
@@ -126,7 +146,7 @@ class DpopVerifier:
     def nonce(self, now: float) -> str:
         """Return the nonce of a time: all replicas with the secret derive the same nonce."""
         period = int(now / self._settings.nonce_lifetime)
-        mac = hmac.digest(self._nonce_secret, str(period).encode(), sha256)
+        mac = hmac.digest(self._secret.value, str(period).encode(), sha256)
         return base64url(mac[:_NONCE_BYTES])
 
 

@@ -24,6 +24,7 @@ from authz.core.decision import (
     Deny,
     Effect,
     Mode,
+    Spending,
     Verdict,
 )
 from authz.core.delegation import MAX_TIMEOUT_SECONDS
@@ -59,6 +60,7 @@ from authz.wiring.files import read_revocations
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 from authz.wiring.snapshot import (
+    Lookups,
     build_authorizer,
     build_delegations,
     build_inputs,
@@ -204,7 +206,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
     introspections = Introspections(keys, wall=lambda: asked.now)
     introspections.reconfigure(prepare_introspections(introspections, config))
     delegations = (
-        build_delegations(config, keys, answers=introspections)
+        build_delegations(config, Lookups(keys, introspections))
         if delegation is None
         else _AssumedDelegation(delegation, is_bare=asked.is_bare)
     )
@@ -284,10 +286,7 @@ def _answer(decision: Decision) -> list[str]:
         by = f"agent by {grant.agent_rule}, principal {principal}"
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         lines.append(f"            {by}")
-        lines += [
-            f"            if the budget of {spending.rule} has room for {spending.cost / MILLIONTHS:g}"
-            for spending in grant.spendings
-        ]
+        lines += [f"            {_condition(spending)}" for spending in grant.spendings]
         if decision.delegation.has_token and decision.upstream_token is UpstreamToken.FORWARD:
             lines.append("            the upstream gets the client's token")
         return [*lines, "ALLOW"]
@@ -297,6 +296,11 @@ def _answer(decision: Decision) -> list[str]:
     lines.append(f"            the client sees {decision.reason.http_status}")
     lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
     return lines
+
+
+def _condition(spending: Spending) -> str:
+    cost = spending.cost / MILLIONTHS
+    return f"if the budget of {spending.rule} has room for {cost:g}"
 
 
 def _operation(request: Request) -> str:
