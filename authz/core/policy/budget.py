@@ -106,12 +106,12 @@ class Budget:
 
     @property
     def words(self) -> str:
-        """The budget in words for operators, such as "100 calls in 1h per agent"."""
+        """The budget in words for operators, such as "100 in 1h per agent"."""
         settings = self.settings
-        counted = "calls" if settings.cost is None else f"of {settings.cost}"
+        of_what = "" if settings.cost is None else f" of {settings.cost}"
         shadow = ", in shadow" if settings.shadow else ""
         amount = f"{Decimal(self.cost.limit) / MILLIONTHS:f}"
-        return f"{amount} {counted} in {_duration(settings.window)} per {settings.per}{shadow}"
+        return f"{amount}{of_what} in {_duration(settings.window)} per {settings.per}{shadow}"
 
     def spending(self, query: PolicyQuery) -> Spending | None:
         """Return what a call spends that the rule allows; None if it is free.
