@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
-from authz.adapters.budgets import SpenderStatus
+from authz.adapters.budgets import SpenderStatus, SpendResult
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
@@ -174,8 +174,10 @@ def _of_revocations(sources: Sequence[RevocationStatus]) -> Iterator[Metric]:
 
 
 def _of_budgets(status: SpenderStatus) -> Metric:
-    counts = status.counts.items()
-    return counter("authz_budgets", *((labels, count) for labels, count in counts))
+    """Return every result of each rule that has spent, so that a first failure is an increase."""
+    counts = status.counts
+    labels = product(sorted({rule for rule, _ in counts}), SpendResult)
+    return counter("authz_budgets", *((each, counts.get(each, 0)) for each in labels))
 
 
 def _of_audit(status: AuditStatus) -> Iterator[Metric]:

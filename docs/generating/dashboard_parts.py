@@ -109,6 +109,13 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
     ),
     "Policy": (
         Panel(
+            "Budgets",
+            "Spendings of rules' budgets. exhausted was refused; away and full too, as the store "
+            "did not count. Empty without budgets.",
+            {"{{rule}} {{result}}": rates_by("rule, result", "authz_budgets_total")},
+            "reqps",
+        ),
+        Panel(
             "Policies in force",
             "Servers by version of the policy. More than one line is a rollout.",
             {"{{version}}": f"count by (version) ({chosen('authz_policy_info')})"},
