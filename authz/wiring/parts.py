@@ -45,7 +45,7 @@ class Parts:
         revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
-        status_lists: the issuers' status lists, fetched when they are needed, then in the background.
+        status_lists: the issuers' status lists, fetched when needed, then in the background.
         tls: our certificate, None if proxies connect without TLS.
         store: what replicas share, or this process's own part of it.
         replays: the DPoP proofs that were used.
@@ -138,7 +138,9 @@ def open_parts(
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
         introspections.reconfigure(prepare_introspections(introspections, config))
-        status_lists = opened.enter_context(closing(_open_status_lists(config, keys, metrics, clock)))
+        status_lists = opened.enter_context(
+            closing(_open_status_lists(config, keys, metrics, clock))
+        )
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
