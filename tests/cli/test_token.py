@@ -417,7 +417,7 @@ def test_an_opaque_token_that_an_issuer_knows(say: Say, config: Path) -> None:
 
 
 def test_a_status_list(say: Say, issuer: Issuer, config: Path, tmp_path: Path) -> None:
-    """The list that a token names is fetched, and says whether the token counts; explain as well."""
+    """The list that a token names is fetched, and says whether the token counts."""
     with StatusServer(tmp_path / "status") as server:
         token = issuer.token(TRAVEL, scope=READ, status=server.status(5))
         assert "accept_unchecked: [status]" in say(token)[1]
@@ -457,7 +457,8 @@ def test_explain_with_a_status_list(
         lists = LAB.with_((*AT_ISSUER, "status_list"), server.settings())
         edit(config, lists.with_(KEYS, {"file": str(keys)}))
         path.write_text(issuer.token(TRAVEL, scope=READ, status=server.status(5)))
-        asked = ("explain", str(config), "--agent", TRAVEL, "--token-file", str(path), URL)
+        of_agent = ("--agent", TRAVEL, "--token-file", str(path))
+        asked = ("explain", str(config), "GET", URL, *of_agent)
         told = []
         for number in (0, 2):
             server.publish(issuer, [number] * 16)
@@ -470,3 +471,17 @@ def test_explain_with_a_status_list(
     assert "token_revoked: its status list says that it is suspended" in told[1]
     assert "status_unavailable: " in told[2]
     assert "status 404" in told[2]
+
+
+def test_a_status_list_that_is_never_fetched(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A place where clouds keep secrets fails the check, unless the config opens that door."""
+    lists = {"uris": ["https://as.corp.example/1", "https://169.254.169.254/*"]}
+    edit(config, LAB.with_((*AT_ISSUER, "status_list"), lists))
+    assert run("check", str(config)) == 1
+    said = capsys.readouterr().err
+    assert "issuers[0].status_list.uris[1]: a link-local, metadata or multicast address" in said
+    edit(config, LAB.with_((*AT_ISSUER, "status_list", "allow_any_address"), True))
+    run("check", str(config))
+    assert "multicast" not in capsys.readouterr().err

@@ -77,14 +77,14 @@ DOUBTS = [
         )
     ),
     (
-        "routes:\n",
-        f'@@  - {{issuer: "https://b.example", accept_unchecked: [status], {ELSEWHERE}}}\nroutes:\n',
-        "issuers[1].accept_unchecked: a token that its issuer has revoked or suspended",
+        "    algorithms: [ES256]",
+        "    algorithms: [ES256]\n    @@accept_unchecked: [status]",
+        "issuers[0].accept_unchecked: a token that its issuer has revoked or suspended",
     ),
     (
-        "routes:\n",
-        f'@@  - {{issuer: "https://b.example", {LISTS}, {ELSEWHERE}}}\nroutes:\n',
-        "issuers[1].status_list.uris[1]: any path of the server counts as a list",
+        "    algorithms: [ES256]",
+        f"    algorithms: [ES256]\n    @@{LISTS}",
+        "issuers[0].status_list.uris[1]: any path of the server counts as a list",
     ),
     ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools comes first"),
     (
