@@ -98,6 +98,30 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "reqps",
         ),
         Panel(
+            "Fetches of status lists",
+            "By result. Empty without status_list.",
+            {
+                "{{issuer}} {{result}}": rates_by(
+                    "issuer, result", "authz_status_list_fetches_total"
+                )
+            },
+            "reqps",
+        ),
+        Panel(
+            "Age of status lists",
+            "Of the oldest list in use. Empty without status_list.",
+            {
+                "{{issuer}}": "time() - min by (issuer)"
+                f" ({chosen('authz_status_list_oldest_timestamp_seconds')})"
+            },
+            "s",
+        ),
+        Panel(
+            "Status lists",
+            "Those in use, of the server that uses most. Empty without status_list.",
+            {"{{issuer}}": f"max by (issuer) ({chosen('authz_status_lists')})"},
+        ),
+        Panel(
             "Open circuit breakers",
             "1 while some agent's questions are not sent, as they failed.",
             {
