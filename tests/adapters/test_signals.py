@@ -290,9 +290,7 @@ def test_audiences_in_a_list(receiving: Receiving) -> None:
 )
 def test_not_authenticated(receiving: Receiving, headers: dict[str, str]) -> None:
     """Without the stream's bearer token a valid event is not even looked at."""
-    reply = receiving.pusher.push(
-        EVENTS, receiving.transmitter.event(SESSION_REVOKED), **headers
-    )
+    reply = receiving.pusher.push(EVENTS, receiving.transmitter.event(SESSION_REVOKED), **headers)
 
     assert (reply.status_code, reply.json()["err"]) == (400, "authentication_failed")
     assert receiving.entries() == []
@@ -486,7 +484,9 @@ def test_silent_clients(receiving: Receiving) -> None:
 def test_a_slow_client_blocks_nobody(receiving: Receiving) -> None:
     """While a client sends its body byte by byte, others are answered."""
     with connection(receiving) as slow:
-        slow.sendall(POST + b"content-type: application/secevent+jwt\r\ncontent-length: 900\r\n\r\n")
+        slow.sendall(
+            POST + b"content-type: application/secevent+jwt\r\ncontent-length: 900\r\n\r\n"
+        )
         slow.sendall(b"a")
         receiving.pusher.deliver(EVENTS, receiving.transmitter.event(SESSION_REVOKED))
         slow.sendall(b"b")

@@ -1,5 +1,6 @@
 """A world that also receives signals, over TLS, and writes them to its revocation file."""
 
+import json
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
@@ -8,7 +9,7 @@ from authz.adapters.signals.status import SignalResult
 from authz.core.revocations import Revocation, read_entries
 from authz.wiring.signals import open_signals
 from lab.config_builder import LAB
-from lab.mesh import ISSUER
+from lab.mesh import ISSUER, Server
 from support.transmitter import CLIENT, RECEIVER, Pusher, Transmitter
 from support.world import World, reason_of, wait_until
 
@@ -17,12 +18,17 @@ LOGOUTS = "/logouts/as"
 TOKEN = "a-bearer-token-of-the-stream"
 
 
+def address_of(server: Server) -> str:
+    """Return the address on which a server last began to listen for signals."""
+    lines = server.process.log.read_text().splitlines()
+    told = [json.loads(line) for line in lines if '"receiving signals"' in line]
+    return str(told[-1]["listen"])
+
+
 class Receiving(AbstractContextManager["Receiving"]):
     """A world, its receiver, and a transmitter that posts to it."""
 
-    def __init__(
-        self, folder: Path, poll: dict[str, Any] | None = None, **changes: Any
-    ) -> None:
+    def __init__(self, folder: Path, poll: dict[str, Any] | None = None, **changes: Any) -> None:
         """Start; ``changes`` are of the transmitter, ``poll`` replaces what is posted."""
         self.file = folder / "revoked.jsonl"
         self.file.write_bytes(b"")
