@@ -42,6 +42,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "key_cache": ("keys-and-certificates",),
     "cache": ("operate",),
     "replay": ("operate",),
+    "signals": ("signals",),
     "audit": (
         *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
         *("read-the-audit-trail", "send-records-elsewhere"),

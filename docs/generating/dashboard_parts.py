@@ -182,6 +182,22 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "s",
         ),
         Panel(
+            "Signals",
+            "Security events and logouts that issuers told of, by what became of them.",
+            {"{{result}}": growth_by("result", "authz_signals_total")},
+        ),
+        Panel(
+            "Polls of transmitters",
+            "Questions for security events, and whether they were answered.",
+            {"{{issuer}} {{result}}": growth_by("issuer, result", "authz_signal_polls_total")},
+        ),
+        Panel(
+            "Silence of transmitters",
+            "Since the last valid signal came, or an answer to a poll, as of the scrape.",
+            {"{{issuer}}": age("authz_signals_last_timestamp_seconds")},
+            "s",
+        ),
+        Panel(
             "Reloads of revocations",
             "Changed files that were taken or refused.",
             {"{{result}}": growth_by("result", "authz_revocation_reloads_total")},

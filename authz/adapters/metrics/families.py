@@ -269,7 +269,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_signals_last_timestamp_seconds": Family(
         _GAUGE,
         ("issuer",),
-        "When the last valid signal came, or the last answer to a poll; at first, the start",
+        "When the last valid signal of a transmitter's issuer came, or the last answer to a poll;"
+        " at first, the start",
     ),
     "authz_log_lost": Family(
         _COUNTER,
