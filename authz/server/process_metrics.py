@@ -13,7 +13,7 @@ from authz.adapters.audit.log import AuditStatus
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
-from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
 from authz.edge.bulkhead import BulkheadStatus
@@ -43,7 +43,7 @@ class ReportingParts:
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
-    revocations: Part[RevocationStatus]
+    revocations: Part[Sequence[RevocationStatus]]
     audit: Part[AuditStatus]
     tracer: Part[TraceStatus] | None
     tls: Part[TlsStatus] | None
@@ -128,10 +128,19 @@ def _of_introspections(endpoints: Sequence[IntrospectionStatus]) -> Iterator[Met
     )
 
 
-def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:
-    yield gauge("authz_revocations", ((), status.entries))
-    yield _of_changes("authz_revocation_reloads", status)
-    yield gauge("authz_revocations_last_look_timestamp_seconds", ((), status.looked_at))
+def _of_revocations(sources: Sequence[RevocationStatus]) -> Iterator[Metric]:
+    yield gauge("authz_revocations", *(((s.source,), s.entries) for s in sources))
+    yield counter(
+        "authz_revocation_reloads",
+        *(((s.source, "taken"), s.taken) for s in sources),
+        *(((s.source, "refused"), s.refused) for s in sources),
+    )
+    yield gauge(
+        "authz_revocations_last_look_timestamp_seconds",
+        *(((s.source,), s.looked_at) for s in sources),
+    )
+    yield gauge("authz_revocations_away", *(((s.source,), s.is_away) for s in sources))
+    yield counter("authz_revocations_lost", *(((s.source,), s.lost) for s in sources))
 
 
 def _of_audit(status: AuditStatus) -> Iterator[Metric]:
@@ -184,7 +193,7 @@ def _of_reload(status: ReloadStatus) -> Iterator[Metric]:
     yield gauge("authz_config_refused", ((), status.is_refused))
 
 
-def _of_changes(name: str, status: RevocationStatus | TlsStatus | ReloadStatus) -> Metric:
+def _of_changes(name: str, status: TlsStatus | ReloadStatus) -> Metric:
     return counter(name, (("taken",), status.taken), (("refused",), status.refused))
 
 

@@ -17,7 +17,7 @@ from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
 from authz.adapters.replay_store import MemoryReplayStore
-from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.revocations.sources import RevocationSources
 from authz.adapters.store.store import Store
 from authz.adapters.tls import ServerTls
 from authz.config import Config
@@ -26,7 +26,7 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import BuildError, read_redaction, read_revocations
+from authz.wiring.files import BuildError, open_revocations, read_redaction
 from authz.wiring.snapshot import build_key_sources, build_snapshot
 from authz.wiring.store import open_store
 from authz.wiring.tracing import open_tracer
@@ -41,7 +41,7 @@ class Parts:
 
     Attributes:
         audit: writes a record of each decision.
-        revocations: revoked agents, principals and tokens, as the file says.
+        revocations: revoked agents, principals and tokens, as the file and the store say.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
         tls: our certificate, None if proxies connect without TLS.
@@ -56,7 +56,7 @@ class Parts:
     """
 
     audit: AuditLog
-    revocations: RevocationFile
+    revocations: RevocationSources
     keys: KeyStore
     introspections: Introspections
     tls: ServerTls | None
@@ -109,7 +109,7 @@ def open_parts(
     *,
     clock: Clock = Clock(),  # noqa: B008 - frozen
     keys: KeyStore | None = None,
-    revocations: RevocationFile | None = None,
+    revocations: RevocationSources | None = None,
     identity: WorkerIdentity | None = None,
 ) -> Iterator[Parts]:
     """Open the parts of a config, and close them in reverse, also if a later part can't be opened.
@@ -123,10 +123,10 @@ def open_parts(
         # Opened first, and so closed last: until then other parts may leave records.
         audit = opened.enter_context(closing(_open_audit(config, identity)))
         tracer = opened.enter_context(_open_tracer(config, metrics))
-        revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
         store = opened.enter_context(closing(open_store(config)))
+        revocations = open_revocations(config, store) if revocations is None else revocations
         replays = MemoryReplayStore(config.replay)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)

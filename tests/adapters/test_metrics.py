@@ -22,7 +22,7 @@ from authz.adapters.metrics import (
     OTHER_AGENTS,
     Metrics,
 )
-from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.tls import TlsStatus
 from authz.core.reason import Reason
 from authz.edge.bulkhead import BulkheadStatus
@@ -112,7 +112,7 @@ PARTS = ReportingParts(
     ),
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
-    revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
+    revocations=Fixed((RevocationStatus("file", 0, 0, 0, 2000.0),)),
     audit=Fixed(AUDIT),
     tracer=None,
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
@@ -229,7 +229,7 @@ def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
         ("authz_cache_entries", {}, 8),
         ("authz_checks", {"waiting_for": "thread"}, 9),
         ("authz_checks", {"waiting_for": "others"}, 10),
-        ("authz_revocations_last_look_timestamp_seconds", {}, 2000),
+        ("authz_revocations_last_look_timestamp_seconds", {"source": "file"}, 2000),
         ("authz_idle_seconds", {"part": "revocations"}, 9),
         ("authz_log_lost_total", {"cause": "repeated"}, 4),
         ("authz_audit_records_total", {"sink": "siem"}, 11),
