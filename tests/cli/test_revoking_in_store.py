@@ -14,6 +14,7 @@ from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, TRAVEL
 from support.redis_server import RedisServer
 from support.verbs import edit, run, write_config
+from support.world import wait_until
 
 TOOL_RULE = {
     "hosts": ["mcp.corp.example"],
@@ -93,7 +94,9 @@ def test_both_places(both: Told, tmp_path: Path) -> None:
     first, in_file, in_store, last = out.splitlines()
     assert first.startswith("revoked; takes effect within a second: {")
     assert in_file == f"on every server that reads {tmp_path}/revoked"
-    assert in_store.startswith(f"on every server of namespace {tmp_path.name} that reaches store ")
+    assert in_store.startswith(
+        f"on every server of namespace {tmp_path.name} that reaches redis://"
+    )
     [(_, entry)] = read_entries((tmp_path / "revoked").read_bytes())
     assert not isinstance(entry, RevocationError)
     assert last.endswith(f" --id {entry.id} --take-back")
@@ -211,6 +214,25 @@ def test_everything(told: Told) -> None:
     assert "still revoked by: " in out
     assert "everything" in out
     assert told("revocations", "--everything", "--take-back")[0] == 0
+    assert listed(told) == []
+
+
+def test_a_long_note(told: Told) -> None:
+    """An entry that is too long for servers to read is refused."""
+    status, _, err = told("revoke", "--agent", TRAVEL, "--note", "x" * 20_000)
+    assert (status, "shorten --note" in err) == (2, True)
+    assert listed(told) == []
+
+
+def test_what_has_ended(told: Told) -> None:
+    """An entry that has expired is told so, and is not meant while another is in force."""
+    told("revoke", "--agent", TRAVEL, "--expires", "1s")
+    wait_until(lambda: [entry["is_expired"] for entry in listed(told)] == [True])
+    assert "(expired: it does not count)" in told("revocations")[1]
+    told("revoke", "--agent", TRAVEL)
+    assert told("revocations", "--agent", TRAVEL, "--take-back")[0] == 0
+    assert [entry["is_expired"] for entry in listed(told)] == [True]
+    assert told("revocations", "--agent", TRAVEL, "--take-back")[0] == 0
     assert listed(told) == []
 
 
