@@ -36,7 +36,7 @@ def outcomes(world: World, count: int, token: str | None = None) -> list[str]:
 
 def counts(world: World) -> dict[tuple[str, SpendResult], int]:
     """Return what became of all spendings."""
-    return dict(world.parts.spender.status().counts)
+    return dict(world.parts.shared.spender.status().counts)
 
 
 def test_the_cache_does_not_hide_it(tmp_path: Path) -> None:
