@@ -41,6 +41,7 @@ from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.world import READ, World, check_request, header_of, reason_of
 
+pytestmark = pytest.mark.drawn
 TTL, DENY_TTL = 30.0, 1.0
 PATHS = ("/finance/balance", "/finance/other", "/public/a", "/forbidden")
 AGENTS = (TRAVEL, PAYMENTS)
