@@ -152,6 +152,7 @@ def made(requests: Requests, company: Company) -> Asked:
     return near_miss(company.r, asked)
 
 
+@pytest.mark.drawn
 @pytest.mark.timeout(60 + REQUESTS / 10)
 def test_company(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The server answers as the docs say, twice the same; and replay of its log changes nothing."""
