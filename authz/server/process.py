@@ -264,6 +264,7 @@ def build_metrics(parts: Parts, reload: ConfigReload, liveness: Liveness) -> Pro
         keys=parts.keys,
         introspections=parts.introspections,
         revocations=parts.revocations,
+        store=parts.store,
         audit=parts.audit,
         tracer=parts.tracer,
         tls=parts.tls,

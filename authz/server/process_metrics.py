@@ -14,6 +14,7 @@ from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.store.store import StoreStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
 from authz.edge.bulkhead import BulkheadStatus
@@ -44,6 +45,7 @@ class ReportingParts:
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
     revocations: Part[RevocationStatus]
+    store: Part[StoreStatus]
     audit: Part[AuditStatus]
     tracer: Part[TraceStatus] | None
     tls: Part[TlsStatus] | None
@@ -76,6 +78,7 @@ class ProcessMetrics(Collector):
         yield from _of_keys(parts.keys.status())
         yield from _of_introspections(parts.introspections.status())
         yield from _of_revocations(parts.revocations.status())
+        yield from _of_store(parts.store.status())
         yield from _of_audit(parts.audit.status())
         yield from _of_traces(None if parts.tracer is None else parts.tracer.status())
         yield from _of_tls(None if parts.tls is None else parts.tls.status())
@@ -132,6 +135,14 @@ def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:
     yield gauge("authz_revocations", ((), status.entries))
     yield _of_changes("authz_revocation_reloads", status)
     yield gauge("authz_revocations_last_look_timestamp_seconds", ((), status.looked_at))
+
+
+def _of_store(status: StoreStatus) -> Iterator[Metric]:
+    shared = [status] if status.is_shared else []
+    yield gauge("authz_store_up", *(((), not one.is_away) for one in shared))
+    yield counter("authz_store_calls", *(call for one in shared for call in one.calls.items()))
+    answered = [one.answered_at for one in shared if one.answered_at]
+    yield gauge("authz_store_answered_timestamp_seconds", *(((), at) for at in answered))
 
 
 def _of_audit(status: AuditStatus) -> Iterator[Metric]:

@@ -23,6 +23,7 @@ from authz.adapters.metrics import (
     Metrics,
 )
 from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.store.store import StoreStatus
 from authz.adapters.tls import TlsStatus
 from authz.core.reason import Reason
 from authz.edge.bulkhead import BulkheadStatus
@@ -113,6 +114,9 @@ PARTS = ReportingParts(
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
     revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
+    store=Fixed(
+        StoreStatus(is_shared=True, is_away=True, answered_at=5000.0, calls={("use", "away"): 2})
+    ),
     audit=Fixed(AUDIT),
     tracer=None,
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),

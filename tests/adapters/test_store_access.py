@@ -47,9 +47,10 @@ def server() -> Iterator[RedisServer]:
 
 def trusting(authority: Authority, client: Svid | None = None) -> StoreTlsSettings:
     """Return settings that trust the CA, and show a certificate."""
-    certificate = client and ClientCertificateSettings(
-        certificate=str(client.certificate_path), private_key=str(client.key_path)
-    )
+    certificate = None
+    if client is not None:
+        shown, key = str(client.certificate_path), str(client.key_path)
+        certificate = ClientCertificateSettings(certificate=shown, private_key=key)
     return StoreTlsSettings(ca_file=str(authority.path), client=certificate)
 
 

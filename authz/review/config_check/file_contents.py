@@ -10,6 +10,7 @@ from pathlib import Path
 
 from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
+from authz.adapters.store import StoreSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
 from authz.core.delegation import DpopSettings, IssuerSettings
@@ -32,6 +33,8 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
             yield ("issuers", at, "introspection"), partial(_read_introspection, issuer)
         if issuer.keys is not None:
             yield from _credentials(issuer.keys, ("issuers", at, "keys"))
+    if config.store is not None:
+        yield from _of_store(config.store)
     for receiver in receivers(config):
         yield from _receiver_files(receiver)
     tls = config.server.tls
@@ -60,6 +63,13 @@ def _receiver_files(receiver: Receiver) -> Iterator[tuple[Place, Callable[[], ob
         yield (*receiver.place, "tls", "ca_file"), partial(_read_authorities, receiver.tls.ca_file)
     if receiver.tls.client is not None:
         yield (*receiver.place, "tls"), partial(_read_client_tls, receiver.tls.client)
+
+
+def _of_store(store: StoreSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if store.tls.ca_file is not None:
+        yield ("store", "tls", "ca_file"), partial(_read_authorities, store.tls.ca_file)
+    if store.tls.client is not None:
+        yield ("store", "tls", "client"), partial(_read_client_tls, store.tls.client)
 
 
 def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Callable[[], object]]]:

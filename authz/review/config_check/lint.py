@@ -19,6 +19,7 @@ from authz.review.config_check.issuer_lint import issuer_warnings
 from authz.review.config_check.placeholder_lint import placeholder_warnings
 from authz.review.config_check.proxy_lint import proxy_warnings
 from authz.review.config_check.scale import scale_warnings
+from authz.review.config_check.store_lint import store_warnings
 from authz.review.config_check.svid_lint import svid_warnings
 
 Warnings = Iterator[tuple[Place, str]]
@@ -42,6 +43,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _absent_for_nothing(config)
     yield from svid_warnings(config)
     yield from scale_warnings(config)
+    yield from store_warnings(config)
     yield from _unclosed_logs(config)
 
 
