@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 from authz.adapters.audit.chain.key import ChainKeyError
 from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditLog
+from authz.adapters.budgets import Spender
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
-from authz.adapters.replay_store import MemoryReplayStore
-from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.nonce_secret import AgreedSecret
+from authz.adapters.revocations.sources import RevocationSources
+from authz.adapters.single_use import SingleUses
+from authz.adapters.status_lists import StatusLists
 from authz.adapters.store.store import Store
 from authz.adapters.tls import ServerTls
 from authz.config import Config
@@ -26,8 +29,8 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import BuildError, read_redaction, read_revocations
-from authz.wiring.snapshot import build_key_sources, build_snapshot
+from authz.wiring.files import BuildError, open_revocations, read_redaction
+from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
 from authz.wiring.store import open_store
 from authz.wiring.tracing import open_tracer
 
@@ -41,12 +44,15 @@ class Parts:
 
     Attributes:
         audit: writes a record of each decision.
-        revocations: revoked agents, principals and tokens, as the file says.
+        revocations: revoked agents, principals and tokens, as the file and the store say.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
+        status_lists: the issuers' status lists, fetched when needed, then in the background.
         tls: our certificate, None if proxies connect without TLS.
         store: what replicas share, or this process's own part of it.
-        replays: the DPoP proofs that were used.
+        single_uses: the DPoP proofs and one-time tokens that were used.
+        nonces: the secret of DPoP nonces that replicas agree on.
+        spender: spends the budgets of rules in the store.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -56,12 +62,15 @@ class Parts:
     """
 
     audit: AuditLog
-    revocations: RevocationFile
+    revocations: RevocationSources
     keys: KeyStore
     introspections: Introspections
+    status_lists: StatusLists
     tls: ServerTls | None
     store: Store
-    replays: MemoryReplayStore
+    single_uses: SingleUses
+    nonces: AgreedSecret
+    spender: Spender
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -73,10 +82,12 @@ class Parts:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
         self.revocations.settle()  # a half-written file must not count
         self.store.start()
+        self.nonces.start()
         self.audit.start()
         if self.tracer is not None:
             self.tracer.start()
         self.keys.start()
+        self.status_lists.start()
         if self.tls is not None:
             self.tls.start()
         self.pool.start()  # last: no call uses its threads before the transport listens
@@ -88,16 +99,16 @@ class Parts:
         """
         snapshot = build_snapshot(
             config,
-            self.keys,
+            Lookups(self.keys, self.introspections, self.status_lists, self.nonces),
             self.revocations,
             self.metrics.pdp_asked,
             candidate,
-            answers=self.introspections,
             redaction=self.service.snapshot.renderer.redaction,
         )
         clients = prepare_introspections(self.introspections, config)
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
+        self.status_lists.reconfigure(config.issuers)
         self.service.snapshot = snapshot
         return snapshot.policy_version
 
@@ -109,7 +120,7 @@ def open_parts(
     *,
     clock: Clock = Clock(),  # noqa: B008 - frozen
     keys: KeyStore | None = None,
-    revocations: RevocationFile | None = None,
+    revocations: RevocationSources | None = None,
     identity: WorkerIdentity | None = None,
 ) -> Iterator[Parts]:
     """Open the parts of a config, and close them in reverse, also if a later part can't be opened.
@@ -123,30 +134,37 @@ def open_parts(
         # Opened first, and so closed last: until then other parts may leave records.
         audit = opened.enter_context(closing(_open_audit(config, identity)))
         tracer = opened.enter_context(_open_tracer(config, metrics))
-        revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
         store = opened.enter_context(closing(open_store(config)))
-        replays = MemoryReplayStore(config.replay)
+        revocations = open_revocations(config, store) if revocations is None else revocations
+        is_shared = config.store is not None
+        single_uses = SingleUses(store, config.replay, is_shared=is_shared)
+        nonces = opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared)))
+        spender = Spender(store, is_shared=is_shared)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
         introspections.reconfigure(prepare_introspections(introspections, config))
+        status_lists = opened.enter_context(
+            closing(_open_status_lists(config, keys, metrics, clock))
+        )
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
-            keys,
+            Lookups(keys, introspections, status_lists, nonces),
             revocations,
             metrics.pdp_asked,
             candidate,
-            answers=introspections,
             redaction=read_redaction(config.audit.redact),
         )
         works_with = ServiceParts(
             keys=keys,
             introspections=introspections,
+            status_lists=status_lists,
             revocations=revocations,
-            replays=replays,
+            single_uses=single_uses,
+            spender=spender,
             audit=audit,
             metrics=metrics,
             bulkhead=bulkhead,
@@ -159,9 +177,12 @@ def open_parts(
             revocations=revocations,
             keys=keys,
             introspections=introspections,
+            status_lists=status_lists,
             tls=tls,
             store=store,
-            replays=replays,
+            single_uses=single_uses,
+            nonces=nonces,
+            spender=spender,
             metrics=metrics,
             pool=pool,
             tracer=tracer,
@@ -180,6 +201,17 @@ def _open_audit(config: Config, identity: WorkerIdentity | None) -> AuditLog:
 
 def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:
     return closing(KeyStore(build_key_sources(config), KeyFolder(config.key_cache)))
+
+
+def _open_status_lists(
+    config: Config, keys: KeyStore, metrics: Metrics, clock: Clock
+) -> StatusLists:
+    """Open the status lists. A change of one makes stale what a change of keys does."""
+    lists = StatusLists(
+        keys, keys.outdate, metrics.status_list_fetched, clock.wall, clock.monotonic
+    )
+    lists.reconfigure(config.issuers)
+    return lists
 
 
 def _open_tracer(

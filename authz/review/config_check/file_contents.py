@@ -10,6 +10,7 @@ from pathlib import Path
 
 from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
+from authz.adapters.signals import SignalSettings
 from authz.adapters.store import StoreSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
@@ -33,13 +34,32 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
             yield ("issuers", at, "introspection"), partial(_read_introspection, issuer)
         if issuer.keys is not None:
             yield from _credentials(issuer.keys, ("issuers", at, "keys"))
-    if config.store is not None:
-        yield from _of_store(config.store)
+    yield from _of_store(config.store)
     for receiver in receivers(config):
         yield from _receiver_files(receiver)
+    if config.signals is not None:
+        yield from _of_signals(config.signals)
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), partial(_read_server_tls, tls)
+
+
+def _of_signals(signals: SignalSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if signals.tls is not None:
+        yield ("signals", "tls"), partial(_read_listener_certificate, signals)
+    for at, transmitter in enumerate(signals.transmitters):
+        place: Place = ("signals", "transmitters", at)
+        push, poll, keys = transmitter.push, transmitter.poll, transmitter.keys
+        if push is not None:
+            yield (*place, "push", "token_file"), partial(_read_token, push.token_file)
+        if poll is not None and poll.token_file is not None:
+            yield (*place, "poll", "token_file"), partial(_read_token, poll.token_file)
+        if poll is not None and poll.ca_file is not None:
+            yield (*place, "poll", "ca_file"), partial(_read_authorities, poll.ca_file)
+        if poll is not None and poll.tls is not None:
+            yield (*place, "poll", "tls"), partial(_read_client_tls, poll.tls)
+        if keys is not None:
+            yield from _credentials(keys, (*place, "keys"))
 
 
 def _of_audit(audit: AuditSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -65,7 +85,9 @@ def _receiver_files(receiver: Receiver) -> Iterator[tuple[Place, Callable[[], ob
         yield (*receiver.place, "tls"), partial(_read_client_tls, receiver.tls.client)
 
 
-def _of_store(store: StoreSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
+def _of_store(store: StoreSettings | None) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if store is None:
+        return
     if store.tls.ca_file is not None:
         yield ("store", "tls", "ca_file"), partial(_read_authorities, store.tls.ca_file)
     if store.tls.client is not None:
@@ -101,6 +123,14 @@ def _read_revocations(config: Config) -> None:
     from authz.wiring.files import read_revocations  # noqa: PLC0415 - likewise
 
     read_revocations(config)
+
+
+def _read_listener_certificate(signals: SignalSettings) -> None:
+    from authz.wiring.signals import (  # noqa: PLC0415 - see the module's text
+        read_listener_certificate,
+    )
+
+    read_listener_certificate(signals)
 
 
 def _read_decision_point(config: Config) -> None:
