@@ -89,30 +89,3 @@ def _round_trip(ask: Callable[[float], object]) -> float:
     begun = time.monotonic()
     ask(SECONDS)
     return time.monotonic() - begun
-
-
-class StoreReport(NamedTuple):
-    """What was found: names and values for a person, members for ``--json``.
-
-    ``fault`` says why the store can't be used, "" if it can.
-    """
-
-    rows: tuple[tuple[str, str], ...]
-    found: dict[str, Any]
-    fault: str = ""
-
-    def lines(self) -> list[str]:
-        """Return the lines for a person."""
-        rows = [*self.rows, *([("problem", self.fault)] if self.fault else ())]
-        width = max(len(name) for name, _ in rows)
-        return [f"{name.ljust(width)}  {value}" for name, value in rows]
-
-    def members(self) -> dict[str, Any]:
-        """Return the members for ``--json``."""
-        return {**self.found, "problem": self.fault or None}
-
-
-def _round_trip(ask: Callable[[float], object]) -> float:
-    begun = time.monotonic()
-    ask(SECONDS)
-    return time.monotonic() - begun
