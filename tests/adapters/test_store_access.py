@@ -10,7 +10,7 @@ import pytest
 
 from authz.adapters.store.engine import EngineStore
 from authz.adapters.store.settings import StoreTlsSettings
-from authz.adapters.store.store import Mark, StoreError
+from authz.adapters.store.store import Charge, Mark, StoreError
 from authz.core.settings import ClientCertificateSettings
 from lab.ca import Authority, Svid
 from support.conformance.store import SECONDS, marked, ready
@@ -167,6 +167,7 @@ def does_everything(store: EngineStore, server: RedisServer) -> bool:
         lambda: store.entries(SECONDS),
         lambda: store.take_back(["a"], "ann", "", SECONDS),
         lambda: store.changes(1, SECONDS),
+        lambda: store.spend([Charge(b"b", 1, 10, 60.0)], time.time(), SECONDS),
     )
     try:
         for work in works:
@@ -193,8 +194,8 @@ def test_the_line_of_the_how_to_is_enough(server: RedisServer, password_file: st
         assert does_everything(store, server)
 
 
-# PEXPIRE is for budgets, WAIT for replicas, and a PING comes after a silence: tests of their own.
-OTHERS = {"+pexpire", "+wait", "+ping", "on", "resetchannels"}
+# WAIT is for replicas, and a PING comes after a silence: there are other tests of these.
+OTHERS = {"+wait", "+ping", "on", "resetchannels"}
 
 
 def test_the_line_of_the_how_to_has_nothing_more(server: RedisServer, password_file: str) -> None:
