@@ -26,6 +26,7 @@ from authz.adapters.metrics import (
 from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListResult, StatusListStatus
+from authz.adapters.store.store import StoreStatus
 from authz.adapters.tls import TlsStatus
 from authz.core.reason import Reason
 from authz.core.single_use import UseKind
@@ -116,6 +117,9 @@ PARTS = ReportingParts(
     ),
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
+    store=Fixed(
+        StoreStatus(is_shared=True, is_away=True, answered_at=5000.0, calls={("use", "away"): 2})
+    ),
     status_lists=Fixed(
         (
             StatusListStatus("https://a.example", lists=3, oldest=5000.0),

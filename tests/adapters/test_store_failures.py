@@ -253,6 +253,36 @@ def test_garbage_is_no_answer(proxy: SlowProxy, garbage: bytes) -> None:
         wait_until(lambda: is_back(store))
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("MOVED 3999 127.0.0.1:6381", "another node of its cluster has our keys"),
+        ("ASK 3999 127.0.0.1:6381", "its cluster is moving our keys"),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", "its cluster is moving"),
+        ("CLUSTERDOWN The cluster is down", "its cluster is down"),
+        ("CROSSSLOT Keys in request don't hash to the same slot", "its cluster divides our keys"),
+        ("READONLY You can't write against a read only replica.", "it is a replica"),
+        ("MASTERDOWN Link with MASTER is down", "whose primary server is away"),
+        ("LOADING Redis is loading the dataset in memory", "it is still loading its data"),
+        ("NOREPLICAS Not enough good replicas to write.", "too few replicas to write"),
+        ("MISCONF Redis is configured to save RDB snapshots", "can't write its snapshots"),
+        ("BUSY Redis is busy running a script.", "busy with another script"),
+        ("NOAUTH Authentication required.", "it refuses our user or password"),
+        ("ERR unknown command 'SECRET'", "it answers with an error: ERR"),
+        ("SECRET\x07 is what", "it answers with an error: ERR"),
+    ],
+)
+def test_an_error_is_told_in_our_words(proxy: SlowProxy, answer: str, words: str) -> None:
+    """The call is refused, nothing that came is repeated, and the next call asks anew."""
+    with opened_store(url=url(proxy)) as store:
+        store.version(SECONDS)
+        proxy.change = lambda _: f"-{answer}\r\n".encode()
+        with pytest.raises(StoreAwayError, match=words):
+            store.version(SECONDS)
+        proxy.change = bytes
+        wait_until(lambda: is_back(store))
+
+
 def test_forgotten_scripts_are_sent_again(server: RedisServer) -> None:
     """SCRIPT FLUSH costs a round trip."""
     with opened_store(url=server.url) as store:

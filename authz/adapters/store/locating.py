@@ -49,7 +49,8 @@ class Locator:
         """Connect to a primary server that forgets nothing. Raises StoreAwayError."""
         connection = Connection(place, self._context, self._own(), deadline, self._database)
         try:
-            connection.learn(deadline).check()
+            connection.learn(deadline)
+            connection.facts.check()
         except StoreAwayError:
             connection.close()
             raise
