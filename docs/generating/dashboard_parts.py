@@ -134,7 +134,7 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Age of revocations",
-            "Since file and store were last read, as of the scrape. It should be some seconds at most.",
+            "Since file and store were last read, as of the scrape. It should be a second or two.",
             {
                 "{{instance}} {{source}}": (
                     f"timestamp({chosen('authz_revocations_last_look_timestamp_seconds')}) - "
@@ -150,7 +150,7 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Revocations without the store",
-            "Whether a server has had no answer for too long, and how often the store had lost some.",
+            "Whether the store has been away for too long, and how often it had lost some.",
             {
                 "away": f"max({chosen('authz_revocations_away')})",
                 "lost": f"sum(increase({chosen('authz_revocations_lost_total')}[$__rate_interval]))",

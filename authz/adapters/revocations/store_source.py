@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
-from authz.adapters.pacing import paced
 from authz.adapters.revocation_file.settings import RevocationSettings
 from authz.adapters.revocation_file.telling import RevocationStatus, tell_added, tell_removed
 from authz.adapters.revocations.absence import Absence, boot_seconds
