@@ -1,6 +1,5 @@
 """Reads the files of a config that decisions and records need: secrets, and revocations."""
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +25,13 @@ class BuildError(ToldError):
     """A file that the config names can't be used; the message is for the operator."""
 
 
-def read_nonce_secret(settings: DpopSettings) -> bytes:
-    """Return the secret of DPoP nonces (RFC 9449 section 9), by default a random one.
+def read_nonce_secret(settings: DpopSettings) -> bytes | None:
+    """Return the secret of DPoP nonces (RFC 9449 section 9) in the settings' file, if any.
 
     Raises BuildError.
     """
     if settings.nonce_secret is None:
-        return secrets.token_bytes(MIN_SECRET_BYTES)
+        return None
     return _read_secret("token.dpop.nonce_secret", settings.nonce_secret)
 
 

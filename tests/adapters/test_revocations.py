@@ -224,7 +224,7 @@ def test_the_command_without_a_file(
     config.write_text(shared_world.config_text)
 
     assert main(["revoke", str(config), "--agent", TRAVEL]) == 2
-    assert "the config does not set revocations.file" in capsys.readouterr().err
+    assert "the config sets neither revocations.file nor store" in capsys.readouterr().err
 
 
 @given(st.binary(max_size=200))

@@ -189,6 +189,14 @@ def test_the_detail_names_the_entry() -> None:
     assert Revocations((entry,)).lines
 
 
+def test_a_long_note_is_cut_in_the_detail() -> None:
+    """A note of any length adds little to the record of each refusal."""
+    entry = Revocation(everything=True, by="b" * 999, note="n" * 10_000)
+    with pytest.raises(Denied) as denied:
+        Revocations((entry,)).check(Agent(SpiffeId.parse(AGENT)), token_of(), ())
+    assert len(denied.value.detail) < 600
+
+
 def test_many_entries_for_the_same_principal() -> None:
     """A look-up costs the same, however many entries there are for a principal."""
     entries = [

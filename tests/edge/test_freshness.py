@@ -40,7 +40,7 @@ from authz.edge.clock import Clock
 from authz.edge.envoy import Authorization
 from authz.edge.envoy.reader import read_check
 from authz.wiring.parts import open_parts
-from authz.wiring.snapshot import build_authorizer, build_delegations
+from authz.wiring.snapshot import Lookups, build_authorizer, build_delegations
 from lab.ca import Svid
 from lab.config_builder import AT_ALICE, AT_PUBLIC_RULE, AT_READ_RULE, LAB, ConfigBuilder
 from lab.issuer import Issuer
@@ -197,7 +197,9 @@ class Freshness(RuleBasedStateMachine):
         """Make the model, which has no caches, of the config as it is now."""
         config = load_text(self.text.encode(), "t")
         keys: Any = self.keys
-        self.model = build_authorizer(config, build_delegations(config, keys), self.revoked)
+        self.model = build_authorizer(
+            config, build_delegations(config, Lookups(keys)), self.revoked
+        )
         self.denied_at.clear()
         return config
 

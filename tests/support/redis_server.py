@@ -17,9 +17,9 @@ import pytest
 import redis
 
 from lab.ca import Svid
+from lab.redis import RedisMissingError, redis_command
 from support.world import wait_until
 
-UNPACKED: Final = Path(__file__).parents[2] / ".venv-redis"
 SERVICE: Final = "store"
 # Below the ports that the system gives to clients, so that none takes it while a server restarts.
 _PORTS: Final = range(20_000, 32_000)
@@ -36,20 +36,14 @@ class RedisTls(NamedTuple):
     clients_must: bool = False
 
 
-def redis_command() -> tuple[list[str], dict[str, str]]:
+def redis_or_skip() -> tuple[list[str], dict[str, str]]:
     """Return a server's command and environment. Skips the test, or fails it, without any."""
-    program = UNPACKED / "usr/bin/redis-server"
-    if program.exists():
-        folders = ":".join(str(folder) for folder in UNPACKED.glob("usr/lib/*-linux-gnu"))
-        # It may be a link to redis-check-rdb, which does another thing by another name.
-        return [str(program)], {"LD_LIBRARY_PATH": folders}
-    for name in ("valkey-server", "redis-server"):
-        if installed := shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin"):
-            return [installed], {}
-    message = "no redis-server: install Debian's redis-server, or see .ci/run"
-    if os.environ.get("AUTHZ_NEEDS_REDIS"):
-        pytest.fail(message)
-    pytest.skip(message)
+    try:
+        return redis_command()
+    except RedisMissingError as error:
+        if os.environ.get("AUTHZ_NEEDS_REDIS"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 def free_port() -> int:
@@ -80,7 +74,7 @@ class RedisServer(AbstractContextManager["RedisServer"]):
 
     def __init__(self, *lines: str, tls: RedisTls | None = None, sentinel: bool = False) -> None:
         """Start, and wait until it answers."""
-        self._command, self._environment = redis_command()
+        self._command, self._environment = redis_or_skip()
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))  # short: the path of a socket is
         self._tls, self._is_sentinel = tls, sentinel
         self.port = free_port()

@@ -65,6 +65,12 @@ FAMILIES: Final[dict[str, Family]] = {
         ("waiting_for",),
         "Checks waiting for a thread, or for a remote party (keys, introspection, decision point)",
     ),
+    "authz_single_uses": Family(
+        _COUNTER,
+        ("kind", "result"),
+        "Uses of DPoP proofs and one-time tokens: passed, passed_locally (the store was away), used"
+        " (before), away, full, ended (while it waited)",
+    ),
     "authz_cache_entries": Family(_GAUGE, (), "Decisions in the cache"),
     "authz_keys": Family(
         _GAUGE,
@@ -116,6 +122,22 @@ FAMILIES: Final[dict[str, Family]] = {
         _GAUGE,
         ("issuer",),
         "1 while a circuit breaker is open: some agent's questions failed and are not sent",
+    ),
+    "authz_budgets": Family(
+        _COUNTER,
+        ("rule", "result"),
+        "Spendings of rules' budgets, by what became of them",
+    ),
+    "authz_status_list_fetches": Family(
+        _COUNTER,
+        ("issuer", "result"),
+        "Fetches of an issuer's status lists",
+    ),
+    "authz_status_lists": Family(_GAUGE, ("issuer",), "Status lists of an issuer that are in use"),
+    "authz_status_list_oldest_timestamp_seconds": Family(
+        _GAUGE,
+        ("issuer",),
+        "When the oldest of an issuer's status lists in use was fetched",
     ),
     "authz_audit_records": Family(
         _COUNTER,
@@ -233,7 +255,22 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_idle_seconds": Family(
         _GAUGE,
         ("part",),
-        "Time since a part of the process (main, revocations, store, config, pool) last made progress",
+        "Time since a part (main, revocations, store, config, pool) last made progress",
+    ),
+    "authz_signals": Family(
+        _COUNTER,
+        ("issuer", "event", "result"),
+        "Security events and logouts that issuers told of (revoked, restored, noted, unmapped,"
+        " repeated, refused, failed)",
+    ),
+    "authz_signal_polls": Family(
+        _COUNTER, ("issuer", "result"), "Polls of transmitters (success, failure)"
+    ),
+    "authz_signals_last_timestamp_seconds": Family(
+        _GAUGE,
+        ("issuer",),
+        "When the last valid signal of a transmitter's issuer came, or the last answer to a poll;"
+        " at first, the start",
     ),
     "authz_log_lost": Family(
         _COUNTER,
