@@ -27,6 +27,7 @@ VALUES: Final[dict[str, set[str]]] = {
     "state": {"usable", "refused"},
     "result": {"taken", "refused", "success", "failure", *SpendResult, *CallResult},
     "part": {"main", "revocations", "config", "pool"},
+    "source": {"file", "store"},
     "cause": set(LogStatus.__annotations__),
 }
 # Labels that Prometheus adds to what it scrapes, and le of each histogram.
