@@ -195,12 +195,10 @@ def test_away_for_too_long(when_away: str, caplog: pytest.LogCaptureFixture) -> 
     store = ShakyStore()
     follower = Follower(store, when_away=when_away, away_after="10s")
     source, refused = follower.source, Reason.STORE_UNAVAILABLE if when_away == "deny" else None
-    assert follower.refusal(NAMES[1]) is refused, "before the first look"
-    assert not source.is_ready
+    assert (follower.refusal(NAMES[1]), source.is_ready) == (refused, False), "before a look"
     store.revoke(suspend(NAMES[0], by="ann", note="stolen"))
     follower.look()
-    assert source.is_ready
-    assert follower.refusal(NAMES[1]) is None
+    assert (follower.refusal(NAMES[1]), source.is_ready) == (None, True)
 
     store.is_away = True
     for _ in range(3):
@@ -213,8 +211,7 @@ def test_away_for_too_long(when_away: str, caplog: pytest.LogCaptureFixture) -> 
         assert follower.generation - generation == is_long
         assert follower.refusal(NAMES[0]) is Reason.AGENT_SUSPENDED
     assert source.status().is_away
-    assert source.is_ready == (when_away == "serve")
-    assert not source.is_current
+    assert (source.is_ready, source.is_current) == (when_away == "serve", False)
     follower.monotonic += 5
     source.absence.judge()
     assert caplog.text.count("the store has been away for 15 s") == 1

@@ -25,6 +25,7 @@ VALUES: Final[dict[str, set[str]]] = {
     "state": {"usable", "refused"},
     "result": {"taken", "refused", "success", "failure"},
     "part": {"main", "revocations", "config", "pool"},
+    "source": {"file", "store"},
     "cause": set(LogStatus.__annotations__),
 }
 # Labels that Prometheus adds to what it scrapes, and le of each histogram.

@@ -117,15 +117,16 @@ class Revoked:
         )
         self.in_file: list[Revocation] = []
         self.of_store: dict[str, Revocation] = {}  # as last seen, and what was lost since
-        self.is_refusing = True
+        self.is_refusing = self.is_written = True
         self.seen_at = self.looked = 0.0
         self.look()
 
     def look(self) -> None:
         """Have the server look, as it does within a second; and say what it has to find."""
-        for _ in range(8):  # the file rests
+        for _ in range(8 * self.is_written):  # the file rests
             self.looked += 0.2
             self.sources.file.refresh(self.looked)
+        self.is_written = False
         assert self.sources.store is not None
         self.sources.store.look()
         self.sources.store.absence.judge()
@@ -147,7 +148,7 @@ class Revoked:
 
     def write_file(self, entries: list[Revocation]) -> None:
         """Replace the file."""
-        self.in_file = entries
+        self.in_file, self.is_written = entries, True
         self.path.write_bytes(b"".join(entry.line + b"\n" for entry in entries))
 
 

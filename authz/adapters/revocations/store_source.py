@@ -162,7 +162,7 @@ class StoreSource:
                 self._entries.put(change.id, change.entry, now, changed)
             else:
                 self._entries.drop(change.id, changed)
-                self._pending.pop(change.id, None)
+            self._pending.pop(change.id, None)  # the store knows of it
         self._version = Version(self._epoch, changes[-1].number)
         self._last = changes[-1]
         self._took(changed, [change for change in changes if not change.is_added])
@@ -223,16 +223,14 @@ class StoreSource:
             )
 
     def _restore(self) -> None:
-        """Write to the store what it lost; what can't be written is tried at the next look."""
-        while self._pending:
-            chunk = dict(islice(self._pending.items(), RESTORED_AT_ONCE))
+        """Write to the store what it lost, at each look until the store tells of it."""
+        waiting = iter([*self._pending.items()])
+        while chunk := dict(islice(waiting, RESTORED_AT_ONCE)):
             try:
                 self._register.add(chunk, BY_RESTORING, LOOK_SECONDS)
             except StoreError as error:
                 _log.warning("can't restore revocations in the store: %s", error)
                 return
-            for name in paced(chunk):
-                del self._pending[name]
 
     def _sweep(self) -> None:
         """Have the store drop what has expired: by its own clock, as ours may be wrong."""

@@ -86,6 +86,7 @@ class EngineStore:
 
     def use(self, mark: Mark, now: float, seconds: float) -> None:
         """Mark as used, as ``Marks.use``."""
+        now = max(now, time.time())  # a check may have waited: what it asks about is older by now
         ttl_ms = max(_MIN_TTL_MS, int((mark.until - now) * 1000) + 1)
         keys = self._keys(f"marks:{mark.key.hex()}", "memory")
         arguments = mark.attempt, repr(now - mark.made_at), ttl_ms

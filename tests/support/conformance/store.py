@@ -23,13 +23,19 @@ ROUNDS: Final = 25
 SECONDS: Final = PATIENCE_SECONDS  # in which a store that is there answers
 
 
-def marked(store: Store, key: bytes, attempt: bytes, now: float, lasts: float = 600.0) -> str:
-    """Use a key that was made now, and return what came of it: "", or the exception's name."""
+def marked(store: Store, key: bytes, attempt: bytes, made_at: float, lasts: float = 600.0) -> str:
+    """Use a key that was made then, and return what came of it: "", or the exception's name."""
     try:
-        store.use(Mark(key, attempt, now, now + lasts), now, SECONDS)
+        store.use(Mark(key, attempt, made_at, made_at + lasts), time.time(), SECONDS)
     except (AlreadyUsedError, StoreError) as error:
         return type(error).__name__
     return ""
+
+
+def ready(store: Store) -> float:
+    """Wait until a store answers, and return the time: it remembers what is made from then on."""
+    store.version(SECONDS)
+    return time.time()
 
 
 def together(work: Callable[[int], str]) -> list[str]:
@@ -61,7 +67,7 @@ class StoreConformance(ABC):
     def test_a_key_is_used_by_a_single_attempt(self) -> None:
         """The attempt that was first may use it again; all others are told that it was used."""
         with self.opened() as store:
-            now = time.time()
+            now = ready(store)
             assert marked(store, b"k", b"first", now) == ""
             assert marked(store, b"k", b"first", now) == ""
             assert marked(store, b"k", b"other", now) == "AlreadyUsedError"
@@ -71,7 +77,7 @@ class StoreConformance(ABC):
     def test_keys_and_attempts_are_any_bytes(self) -> None:
         """No byte has a meaning, and no key is another's beginning."""
         with self.opened() as store:
-            now = time.time()
+            now = ready(store)
             keys = (b"\x00", b"\x00\x00", b"\r\n", b"{a}", b"*", b"\xff" * 32, b":")
             for key in keys:
                 assert marked(store, key, key, now) == ""
@@ -80,7 +86,7 @@ class StoreConformance(ABC):
     def test_of_many_at_once_one_is_first(self) -> None:
         """Threads with an attempt each, at the same moment: one of them may use the key."""
         with self.opened() as store:
-            now = time.time()
+            now = ready(store)
             for number in range(ROUNDS):
                 found = together(partial(_marked_by, store, b"race %d" % number, now))
                 assert sorted(found) == ["", *["AlreadyUsedError"] * (THREADS - 1)]
