@@ -29,7 +29,7 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import BuildError, read_redaction, read_revocations
+from authz.wiring.files import BuildError, needs_nonces, read_redaction, read_revocations
 from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
 from authz.wiring.store import open_store
 from authz.wiring.tracing import open_tracer
@@ -109,6 +109,8 @@ class Parts:
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
         self.status_lists.reconfigure(config.issuers)
+        if needs_nonces(config):
+            self.nonces.need()
         self.service.snapshot = snapshot
         return snapshot.policy_version
 
@@ -141,6 +143,8 @@ def open_parts(
         is_shared = config.store is not None
         single_uses = SingleUses(store, config.replay, is_shared=is_shared)
         nonces = opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared)))
+        if needs_nonces(config):
+            nonces.need()
         spender = Spender(store, is_shared=is_shared)
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
