@@ -11,11 +11,11 @@ from prometheus_client.registry import Collector
 
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
-from authz.adapters.budgets import SpenderStatus
+from authz.adapters.budgets import SpenderStatus, SpendResult
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
-from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.signals.signals import Signals
 from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
@@ -53,7 +53,7 @@ class ReportingParts:
     introspections: Part[Sequence[IntrospectionStatus]]
     single_uses: Part[SingleUseStatus]
     status_lists: Part[Sequence[StatusListStatus]]
-    revocations: Part[RevocationStatus]
+    revocations: Part[Sequence[RevocationStatus]]
     spender: Part[SpenderStatus]
     audit: Part[AuditStatus]
     tracer: Part[TraceStatus] | None
@@ -158,15 +158,26 @@ def _of_status_lists(issuers: Sequence[StatusListStatus]) -> Iterator[Metric]:
     )
 
 
-def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:
-    yield gauge("authz_revocations", ((), status.entries))
-    yield _of_changes("authz_revocation_reloads", status)
-    yield gauge("authz_revocations_last_look_timestamp_seconds", ((), status.looked_at))
+def _of_revocations(sources: Sequence[RevocationStatus]) -> Iterator[Metric]:
+    yield gauge("authz_revocations", *(((s.source,), s.entries) for s in sources))
+    yield counter(
+        "authz_revocation_reloads",
+        *(((s.source, "taken"), s.taken) for s in sources),
+        *(((s.source, "refused"), s.refused) for s in sources),
+    )
+    yield gauge(
+        "authz_revocations_last_look_timestamp_seconds",
+        *(((s.source,), s.looked_at) for s in sources),
+    )
+    yield gauge("authz_revocations_away", *(((s.source,), s.is_away) for s in sources))
+    yield counter("authz_revocations_lost", *(((s.source,), s.lost) for s in sources))
 
 
 def _of_budgets(status: SpenderStatus) -> Metric:
-    counts = status.counts.items()
-    return counter("authz_budgets", *((labels, count) for labels, count in counts))
+    """Return every result of each rule that has spent, so that a first failure is an increase."""
+    counts = status.counts
+    labels = product(sorted({rule for rule, _ in counts}), SpendResult)
+    return counter("authz_budgets", *((each, counts.get(each, 0)) for each in labels))
 
 
 def _of_audit(status: AuditStatus) -> Iterator[Metric]:
@@ -234,7 +245,7 @@ def _of_reload(status: ReloadStatus) -> Iterator[Metric]:
     yield gauge("authz_config_refused", ((), status.is_refused))
 
 
-def _of_changes(name: str, status: RevocationStatus | TlsStatus | ReloadStatus) -> Metric:
+def _of_changes(name: str, status: TlsStatus | ReloadStatus) -> Metric:
     return counter(name, (("taken",), status.taken), (("refused",), status.refused))
 
 

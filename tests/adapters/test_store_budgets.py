@@ -1,4 +1,4 @@
-"""Budgets in this process's memory, and in a real server: counted alike, and kept as long as needed."""
+"""Budgets in a process's memory, and in a real server: counted alike, kept as long as needed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +19,11 @@ class TestMemory(BudgetConformance):
     """The memory of a process."""
 
     def forget(self) -> None:
+        """Begin again."""
         self.budgets = MemoryBudgets()
 
     def spend(self, charges: Sequence[Charge], now: float) -> None:
+        """Spend at a time."""
         self.budgets.spend(charges, now)
 
 
@@ -88,9 +90,11 @@ class TestEngine(BudgetConformance):
         self.script = script
 
     def forget(self) -> None:
+        """Begin again."""
         self.script.client.flushall()
 
     def spend(self, charges: Sequence[Charge], now: float) -> None:
+        """Spend at a time."""
         self.script.spend(charges, now)
 
     def test_a_key_ends_by_itself(self) -> None:

@@ -1,4 +1,4 @@
-"""Budgets through the whole core: what is spent, for whom, what is never remembered, what is told."""
+"""Budgets through the whole core: what is spent, by whom, what is not remembered, what is told."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def outcomes(world: World, count: int, token: str | None = None) -> list[str]:
 
 def counts(world: World) -> dict[tuple[str, SpendResult], int]:
     """Return what became of all spendings."""
-    return dict(world.parts.spender.status().counts)
+    return dict(world.parts.shared.spender.status().counts)
 
 
 def test_the_cache_does_not_hide_it(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_the_client_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_whose_it_is(tmp_path: Path, per: str, shared: set[tuple[str, str]]) -> None:
-    """An agent's budget is for all its principals, a principal's for all its agents; a pair's own."""
+    """A budget is shared by an agent's principals, by a principal's agents, or by nobody."""
     more = limited(1, per).with_principals("""\
 - match: {issuer: https://as.corp.example, subjects: [bob]}
   grants: [finance-read]
@@ -341,7 +341,9 @@ def test_a_cost_in_shadow(mcp: World) -> None:
 
 def test_arguments_are_read_only_for_costs(mcp: World) -> None:
     """Only the calls of rules with a cost have their arguments read, and so in the cache's key."""
-    reads = mcp.service.snapshot.inputs.messages.reads_arguments
+    messages = mcp.service.snapshot.inputs.messages
+    assert messages is not None
+    reads = messages.reads_arguments
     kinds = {
         name: reads(Call("tools/call", CallKind.TOOL, name))
         for name in ("search", "order", "try", "other")
@@ -355,7 +357,7 @@ BUDGETED = CHANGES.with_(
 
 
 def test_both_phases_of_a_gateway_spend_once(tmp_path: Path) -> None:
-    """Agentgateway asks before a call and after it, and cuts lists: only calls spend."""
+    """The gateway asks before a call and after it, and cuts lists: only calls spend."""
     with World(tmp_path, BUDGETED) as world:
         gateway, token = Gateway(world), world.token()
         for _ in range(3):

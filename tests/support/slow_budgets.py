@@ -26,7 +26,7 @@ class SlowBudgets:
         return fitting
 
     def counted(self, charge: Charge, now: Fraction) -> int:
-        """Return what counts now: this fixed window, and what the sliding one covers of the last."""
+        """Return what counts now: this fixed window, and what still counts of the last."""
         length = Fraction(charge.window)
         number = now // length
         of_last = self._in_window(charge, number - 1, length)

@@ -104,6 +104,15 @@ class Budget:
         """Compile the settings of a rule."""
         return cls(rule, budget, Cost.of(budget, calls))
 
+    @property
+    def words(self) -> str:
+        """The budget in words for operators, such as "100 in 1h per agent"."""
+        settings = self.settings
+        of_what = "" if settings.cost is None else f" of {settings.cost}"
+        shadow = ", in shadow" if settings.shadow else ""
+        amount = f"{Decimal(self.cost.limit) / MILLIONTHS:f}"
+        return f"{amount}{of_what} in {_duration(settings.window)} per {settings.per}{shadow}"
+
     def spending(self, query: PolicyQuery) -> Spending | None:
         """Return what a call spends that the rule allows; None if it is free.
 
@@ -138,6 +147,13 @@ class Budget:
             whose = [agent, by.issuer, by.subject]
         named = [self.rule, settings.per, settings.window, settings.cost, whose]
         return hashlib.blake2b(msgspec.json.encode(named), digest_size=_KEY_BYTES).digest()
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if not seconds % size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds * 1000:.0f}ms"
 
 
 def joined(spendings: Iterable[Spending]) -> tuple[Spending, ...]:

@@ -22,6 +22,8 @@ def in_millionths(amount: float) -> Decimal:
 
 
 def _limit(value: float) -> float:
+    if not 0 < value <= MAX_LIMIT:
+        raise ValueError(f"must be more than 0, and at most {MAX_LIMIT}")
     if in_millionths(value) % 1:
         raise ValueError(f"may have {_DECIMALS} decimals at most")
     return value
@@ -38,7 +40,9 @@ class BudgetOwner(Choice):
 class BudgetSettings(Settings):
     """How often, or how much, a rule allows in a window of time. Decisions by it are not cached."""
 
-    limit: Annotated[float, Field(gt=0, le=MAX_LIMIT), AfterValidator(_limit)]
+    limit: Annotated[float, AfterValidator(_limit)] = Field(
+        json_schema_extra={"exclusiveMinimum": 0, "maximum": MAX_LIMIT}
+    )
     """The most that may be spent in a window: calls, or the sum of their costs; 6 decimals at
     most.
     """

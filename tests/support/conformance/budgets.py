@@ -68,15 +68,15 @@ class BudgetConformance(ABC):
         for step, asked in spends:
             now += step
             fitting = model.spend(asked, now)
-            try:
+            if all(fitting):
                 self.spend(asked, float(now))
-            except ExhaustedError as error:
-                assert error.at == fitting.index(False)
-                later = now + Fraction(error.seconds)
-                assert all(model.fits(asked, later + millisecond))
-                assert not all(model.fits(asked, max(now, later - millisecond)))
-            else:
-                assert all(fitting)
+                continue
+            with pytest.raises(ExhaustedError) as refused:
+                self.spend(asked, float(now))
+            assert refused.value.at == fitting.index(False)
+            later = now + Fraction(refused.value.seconds)
+            assert all(model.fits(asked, later + millisecond))
+            assert not all(model.fits(asked, max(now, later - millisecond)))
 
     def test_all_or_nothing(self) -> None:
         """If one budget has no room, nothing is spent of the others; the first is named."""
