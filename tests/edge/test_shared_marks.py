@@ -384,6 +384,21 @@ def test_replicas_agree_on_nonces(
         wait_until(lambda: secrets[0].value == secrets[1].value == b"x" * 32)
 
 
+def test_no_secret_is_agreed_on_before_it_is_needed(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written for clients that get no nonces; a reload may ask for them."""
+    monkeypatch.setattr(nonce_secret, "_LOOK_SECONDS", 0.05)
+    name, required = "{authz:later}:agreed:dpop-nonce", ("token", "dpop", "nonce")
+    with World(tmp_path, sharing(redis, "later")) as world, redis.admin() as client:
+        assert reason_of(world.ask(world.token())) == "allow"
+        assert not client.exists(name)
+        world.parts.reconfigure(
+            world.configure(sharing(redis, "later").with_(required, "required"))
+        )
+        wait_until(lambda: client.get(name) == world.parts.shared.nonces.value)
+
+
 def test_a_secret_of_its_own_until_the_store_answers(tmp_path: Path) -> None:
     """Without an answer of the store a process makes nonces by itself."""
     server = RedisServer()
