@@ -19,6 +19,7 @@ from authz.core.choice import Choice
 from authz.core.needs import Need
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
+from authz.core.single_use import SingleUse, UseKind
 from authz.core.spiffe import SpiffeId
 from authz.core.upstream_token import UpstreamToken
 
@@ -66,33 +67,6 @@ class Actor(msgspec.Struct, frozen=True, gc=False):
 
     issuer: str
     subject: str
-
-
-class UseKind(StrEnum):
-    """What a request may use once: a DPoP proof, or a token of an issuer with ``one_time``."""
-
-    PROOF = "proof"
-    TOKEN = "token"
-
-    @property
-    def reason(self) -> Reason:
-        """The reason to refuse what another request has used."""
-        return Reason.DPOP_PROOF if self is UseKind.PROOF else Reason.TOKEN_USED
-
-
-class SingleUse(msgspec.Struct, frozen=True, gc=False):
-    """Something that one request alone may use: a DPoP proof (RFC 9449 section 11.1), or a token.
-
-    Attributes:
-        key: a digest that names it.
-        made_at: unix seconds by this server's clock: it was certainly not used before.
-        until: unix seconds; from then on it is refused for its age anyway.
-    """
-
-    key: bytes
-    made_at: float
-    until: float
-    kind: UseKind = UseKind.PROOF
 
 
 class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):

@@ -15,14 +15,14 @@ from authz.adapters.budgets import SpenderStatus, SpendResult
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
-from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.signals.signals import Signals
 from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
-from authz.core.decision import UseKind
+from authz.core.single_use import UseKind
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.check_pool import PoolStatus
 from authz.edge.snapshot import SnapshotStatus
@@ -53,7 +53,7 @@ class ReportingParts:
     introspections: Part[Sequence[IntrospectionStatus]]
     single_uses: Part[SingleUseStatus]
     status_lists: Part[Sequence[StatusListStatus]]
-    revocations: Part[RevocationStatus]
+    revocations: Part[Sequence[RevocationStatus]]
     spender: Part[SpenderStatus]
     audit: Part[AuditStatus]
     tracer: Part[TraceStatus] | None
@@ -158,10 +158,19 @@ def _of_status_lists(issuers: Sequence[StatusListStatus]) -> Iterator[Metric]:
     )
 
 
-def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:
-    yield gauge("authz_revocations", ((), status.entries))
-    yield _of_changes("authz_revocation_reloads", status)
-    yield gauge("authz_revocations_last_look_timestamp_seconds", ((), status.looked_at))
+def _of_revocations(sources: Sequence[RevocationStatus]) -> Iterator[Metric]:
+    yield gauge("authz_revocations", *(((s.source,), s.entries) for s in sources))
+    yield counter(
+        "authz_revocation_reloads",
+        *(((s.source, "taken"), s.taken) for s in sources),
+        *(((s.source, "refused"), s.refused) for s in sources),
+    )
+    yield gauge(
+        "authz_revocations_last_look_timestamp_seconds",
+        *(((s.source,), s.looked_at) for s in sources),
+    )
+    yield gauge("authz_revocations_away", *(((s.source,), s.is_away) for s in sources))
+    yield counter("authz_revocations_lost", *(((s.source,), s.lost) for s in sources))
 
 
 def _of_budgets(status: SpenderStatus) -> Metric:
@@ -236,7 +245,7 @@ def _of_reload(status: ReloadStatus) -> Iterator[Metric]:
     yield gauge("authz_config_refused", ((), status.is_refused))
 
 
-def _of_changes(name: str, status: RevocationStatus | TlsStatus | ReloadStatus) -> Metric:
+def _of_changes(name: str, status: TlsStatus | ReloadStatus) -> Metric:
     return counter(name, (("taken",), status.taken), (("refused",), status.refused))
 
 

@@ -18,7 +18,7 @@ from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
 from authz.adapters.nonce_secret import AgreedSecret
-from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.revocations.sources import RevocationSources
 from authz.adapters.single_use import SingleUses
 from authz.adapters.status_lists import StatusLists
 from authz.adapters.store.store import Store
@@ -29,7 +29,7 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import BuildError, read_redaction, read_revocations
+from authz.wiring.files import BuildError, open_revocations, read_redaction
 from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
 from authz.wiring.store import open_store
 from authz.wiring.tracing import open_tracer
@@ -44,7 +44,7 @@ class Parts:
 
     Attributes:
         audit: writes a record of each decision.
-        revocations: revoked agents, principals and tokens, as the file says.
+        revocations: revoked agents, principals and tokens, as the file and the store say.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
         status_lists: the issuers' status lists, fetched when needed, then in the background.
@@ -62,7 +62,7 @@ class Parts:
     """
 
     audit: AuditLog
-    revocations: RevocationFile
+    revocations: RevocationSources
     keys: KeyStore
     introspections: Introspections
     status_lists: StatusLists
@@ -120,7 +120,7 @@ def open_parts(
     *,
     clock: Clock = Clock(),  # noqa: B008 - frozen
     keys: KeyStore | None = None,
-    revocations: RevocationFile | None = None,
+    revocations: RevocationSources | None = None,
     identity: WorkerIdentity | None = None,
 ) -> Iterator[Parts]:
     """Open the parts of a config, and close them in reverse, also if a later part can't be opened.
@@ -134,10 +134,10 @@ def open_parts(
         # Opened first, and so closed last: until then other parts may leave records.
         audit = opened.enter_context(closing(_open_audit(config, identity)))
         tracer = opened.enter_context(_open_tracer(config, metrics))
-        revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
         store = opened.enter_context(closing(open_store(config)))
+        revocations = open_revocations(config, store) if revocations is None else revocations
         is_shared = config.store is not None
         single_uses = SingleUses(store, config.replay, is_shared=is_shared)
         nonces = opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared)))

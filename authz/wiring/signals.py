@@ -1,6 +1,5 @@
 """Builds the receiver of signals that a config names."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from authz.adapters.keys.fetcher import KeySourceConfig
@@ -28,7 +27,8 @@ def open_signals(config: Config, keys: KeyStore, store: Store) -> Signals | None
     settings = config.signals
     if settings is None:
         return None
-    counts = SignalCounts(frozenset(_issuers(settings)))
+    # Nobody may log out for days; a transmitter is asked for verification events.
+    counts = SignalCounts(frozenset(one.issuer for one in settings.transmitters))
     intake = Intake(_sink(config, store), counts)
     issuers = {issuer.issuer: issuer for issuer in config.issuers}
     own_keys = KeyStore(_own_sources(settings, issuers))
@@ -90,11 +90,6 @@ def logout_sender(settings: LogoutSettings, issuers: dict[str, IssuerSettings]) 
         token_seconds=issuer.max_lifetime + issuer.clock_skew,
         by_session=settings.by_session,
     )
-
-
-def _issuers(settings: SignalSettings) -> Iterator[str]:
-    yield from (transmitter.issuer for transmitter in settings.transmitters)
-    yield from (logout.issuer for logout in settings.logout)
 
 
 def _own_sources(

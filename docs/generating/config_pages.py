@@ -30,7 +30,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "admin": ("operate",),
     "profiles": ("choose-a-profile",),
     "token": ("routes",),
-    "issuers": ("which-issuer", "keys-and-certificates", "opaque-tokens"),
+    "issuers": ("which-issuer", "keys-and-certificates", "opaque-tokens", "status-lists"),
     "agents": ("allow-lists",),
     "principals": ("allow-lists",),
     "grants": ("allow-lists", "tools-and-models", "budgets"),
@@ -42,6 +42,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "key_cache": ("keys-and-certificates",),
     "cache": ("operate",),
     "replay": ("operate",),
+    "signals": ("signals",),
     "audit": (
         *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
         *("read-the-audit-trail", "send-records-elsewhere"),

@@ -91,6 +91,37 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "s",
         ),
         Panel(
+            "Uses of proofs and one-time tokens",
+            "By result: passed is good, used a replay or an unnamed retry; the others say what the "
+            "store could not do. At zero without such requests.",
+            {"{{kind}} {{result}}": rates_by("kind, result", "authz_single_uses_total")},
+            "reqps",
+        ),
+        Panel(
+            "Fetches of status lists",
+            "By result. Empty without status_list.",
+            {
+                "{{issuer}} {{result}}": rates_by(
+                    "issuer, result", "authz_status_list_fetches_total"
+                )
+            },
+            "reqps",
+        ),
+        Panel(
+            "Age of status lists",
+            "Of the oldest list in use. Empty without status_list.",
+            {
+                "{{issuer}}": "time() - min by (issuer)"
+                f" ({chosen('authz_status_list_oldest_timestamp_seconds')})"
+            },
+            "s",
+        ),
+        Panel(
+            "Status lists",
+            "Those in use, of the server that uses most. Empty without status_list.",
+            {"{{issuer}}": f"max by (issuer) ({chosen('authz_status_lists')})"},
+        ),
+        Panel(
             "Open circuit breakers",
             "1 while some agent's questions are not sent, as they failed.",
             {
@@ -148,6 +179,22 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
                     f"{chosen('authz_revocations_last_look_timestamp_seconds')}"
                 )
             },
+            "s",
+        ),
+        Panel(
+            "Signals",
+            "Security events and logouts that issuers told of, by what became of them.",
+            {"{{result}}": growth_by("result", "authz_signals_total")},
+        ),
+        Panel(
+            "Polls of transmitters",
+            "Questions for security events, and whether they were answered.",
+            {"{{issuer}} {{result}}": growth_by("issuer, result", "authz_signal_polls_total")},
+        ),
+        Panel(
+            "Silence of transmitters",
+            "Since the last valid signal came, or an answer to a poll, as of the scrape.",
+            {"{{issuer}}": age("authz_signals_last_timestamp_seconds")},
             "s",
         ),
         Panel(

@@ -224,12 +224,12 @@ def test_a_running_server(tmp_path: Path) -> None:
         assert run("revoke", config, "--agent", PAYMENTS) == 0
         serving.until("agent_suspended")
         assert run("revocations", config, "--agent", PAYMENTS, "--take-back") == 0
-        wait_until(lambda: serving.metric("authz_revocations") == 1)
+        wait_until(lambda: serving.metric('authz_revocations{source="file"}') == 1)
         assert serving.ask() == "agent_suspended"
         assert run("revocations", config, "--agent", TRAVEL, "--take-back") == 0
         assert serving.ask() == "agent_suspended", "before the file rests"
         serving.until("allow")
-        assert serving.metric('authz_revocation_reloads_total{result="refused"}') == 0
+        assert serving.metric('authz_revocation_reloads_total{source="file",result="refused"}') == 0
         assert serving.stop() == 0
 
 

@@ -1,5 +1,6 @@
 """A world that also receives signals, over TLS, and writes them to its revocation file."""
 
+import json
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
@@ -8,13 +9,20 @@ from authz.adapters.signals.status import SignalResult
 from authz.core.revocations import Revocation, read_entries
 from authz.wiring.signals import open_signals
 from lab.config_builder import LAB
-from lab.mesh import ISSUER
+from lab.mesh import ISSUER, Server
 from support.transmitter import CLIENT, RECEIVER, Pusher, Transmitter
 from support.world import World, reason_of, wait_until
 
 EVENTS = "/events/as"
 LOGOUTS = "/logouts/as"
 TOKEN = "a-bearer-token-of-the-stream"
+
+
+def address_of(server: Server) -> str:
+    """Return the address on which a server last began to listen for signals."""
+    lines = server.process.log.read_text().splitlines()
+    told = [json.loads(line) for line in lines if '"receiving signals"' in line]
+    return str(told[-1]["listen"])
 
 
 class Receiving(AbstractContextManager["Receiving"]):

@@ -205,16 +205,26 @@ FAMILIES: Final[dict[str, Family]] = {
         (),
         "1 while the config on disk is invalid and the last valid config stays in force",
     ),
-    "authz_revocations": Family(_GAUGE, (), "Revocations in force"),
+    "authz_revocations": Family(_GAUGE, ("source",), "Revocations in force, of file and store"),
     "authz_revocation_reloads": Family(
         _COUNTER,
-        ("result",),
-        "Reloads of changed revocations",
+        ("source", "result"),
+        "Changes of the revocations of file and store, taken or refused as invalid",
     ),
     "authz_revocations_last_look_timestamp_seconds": Family(
         _GAUGE,
-        (),
-        "When the revocation file was last checked for changes",
+        ("source",),
+        "When the revocations of file and store were last checked for changes",
+    ),
+    "authz_revocations_away": Family(
+        _GAUGE,
+        ("source",),
+        "1 while the store has not said what is revoked for longer than away_after",
+    ),
+    "authz_revocations_lost": Family(
+        _COUNTER,
+        ("source",),
+        "How often the store had lost revocations, which were then written to it again",
     ),
     "authz_callers_refused": Family(
         _COUNTER,
@@ -259,7 +269,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_signals_last_timestamp_seconds": Family(
         _GAUGE,
         ("issuer",),
-        "When the last valid signal came, or the last answer to a poll; at first, the start",
+        "When the last valid signal of a transmitter's issuer came, or the last answer to a poll;"
+        " at first, the start",
     ),
     "authz_log_lost": Family(
         _COUNTER,

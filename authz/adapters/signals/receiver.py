@@ -106,6 +106,7 @@ class SignalReceiver:
             server.server_close()
             raise ReceiverError(f"can't listen on {self.address} for signals: {error}") from None
         self._server = server
+        _log.info("receiving signals", extra={"listen": self.address})
 
     def close(self) -> None:
         """Stop listening."""

@@ -30,8 +30,8 @@ class SignalStatus:
     Attributes:
         signals: by issuer of the signal, event and result.
         polls: by issuer and whether the poll succeeded.
-        heard_at: unix seconds, by issuer, when the last valid signal came, or an answer to a poll;
-            before the first, when we began to listen.
+        heard_at: unix seconds, by issuer of a transmitter, when the last valid signal came, or an
+            answer to a poll; before the first, when we began to listen.
     """
 
     signals: Mapping[tuple[str, str, SignalResult], int]
@@ -46,7 +46,7 @@ class SignalCounts:
     """Counts for many threads."""
 
     def __init__(self, issuers: frozenset[str]) -> None:
-        """Begin with nothing heard of these issuers."""
+        """Begin with nothing heard of these issuers, whose silence is worth knowing."""
         self._lock = threading.Lock()
         self._signals: Counter[tuple[str, str, SignalResult]] = Counter()
         self._polls: Counter[tuple[str, bool]] = Counter()
@@ -56,7 +56,8 @@ class SignalCounts:
         """Count a signal."""
         with self._lock:
             self._signals[issuer, event, result] += 1
-            if result not in {SignalResult.REFUSED, SignalResult.FAILED}:
+            is_taken = result not in {SignalResult.REFUSED, SignalResult.FAILED}
+            if is_taken and issuer in self._heard_at:
                 self._heard_at[issuer] = time.time()
 
     def polled_by(self, sender: SignalSender) -> Callable[[bool], None]:

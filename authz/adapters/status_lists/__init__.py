@@ -92,8 +92,8 @@ class StatusLists:
         settings = issuer.status_list
         if settings is None:
             raise AssertionError("reconfigure takes issuers with lists only")
-        parts = self._keys, self._outdate, self._counted, self._clock
-        return StatusListClient(issuer, settings, *parts)
+        parts = self._keys, self._outdate, self._counted
+        return StatusListClient(issuer, settings, *parts, clock=self._clock)
 
     def start(self) -> None:
         """Begin to fetch lists again by their ttl, in the background."""

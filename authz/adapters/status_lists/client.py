@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Final
 
 from authz.adapters.circuit_breaker import CircuitBreakers
@@ -40,7 +41,7 @@ from authz.core.urls import is_plaintext
 
 BREAKER_FAILURES: Final = 2  # of one list in a row, after which checks do not wait for it
 BREAKER_PAUSE_SECONDS: Final = 5.0  # then a single fetch tests whether it is there again
-MIN_REFRESH_SECONDS: Final = 5.0  # however short a list's ttl is
+MIN_REFRESH_SECONDS: Final = 5.0  # however short a list's ttl is; less only by max_age
 # The part of max_age after which a list is fetched again at the latest, so that a fetch or two may
 # fail before it is too old.
 MAX_AGE_PART: Final = 0.5
@@ -85,6 +86,7 @@ class StatusListClient:
         keys: SigningKeys,
         outdate: Callable[[], None],
         count: Count,
+        *,
         clock: tuple[Callable[[], float], Callable[[], float]] = (time.time, time.monotonic),
     ) -> None:
         """Begin without lists; ``keys`` verify them, ``outdate`` makes remembered decisions stale.
@@ -127,7 +129,7 @@ class StatusListClient:
         if seconds <= 0:
             raise StatusFetchError("no time was left to fetch the status list")
         try:
-            call = self._calls.begin(uri.encode(), uri, lambda: self._outcome(uri))
+            call = self._calls.begin(uri.encode(), uri, partial(self._outcome, uri))
         except NotCalledError as error:
             raise StatusFetchError(str(error)) from None
         if not call.done.wait(seconds):
@@ -141,7 +143,7 @@ class StatusListClient:
             # Until the fetch ends, or if there is none; its end sets the time anew.
             self._kept.postpone(uri, self._pause)
             try:
-                self._calls.begin(uri.encode(), uri, lambda uri=uri: self._outcome(uri))
+                self._calls.begin(uri.encode(), uri, partial(self._outcome, uri))
             except NotCalledError:
                 continue  # which is counted, and tried again
 
@@ -196,12 +198,12 @@ class StatusListClient:
         latest = self._settings.max_age * MAX_AGE_PART
         usual = latest if found.ttl_seconds is None else min(found.ttl_seconds, latest)
         usual = min(usual, max(0.0, found.usable_until - found.fetched_at))
-        return max(MIN_REFRESH_SECONDS, usual * _random.uniform(1 - JITTER, 1))
+        return max(min(MIN_REFRESH_SECONDS, latest), usual * _random.uniform(1 - JITTER, 1))
 
     def _pause(self, failures: int) -> float:
         """Return the seconds to leave a list alone after so many fetches in a row that failed."""
         doubled = MIN_REFRESH_SECONDS * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)
-        return min(doubled, max(MIN_REFRESH_SECONDS, self._settings.max_age * MAX_AGE_PART))
+        return min(doubled, self._settings.max_age * MAX_AGE_PART)
 
     def _tell(self, uri: str, why: str) -> None:
         """Log why a list can't be had, each reason once in a row."""

@@ -107,12 +107,12 @@ def _add_revocations(verbs: "Verbs") -> None:
         action="store_true",
         help="take the entry back that revokes exactly what the flags name, or those with an --id",
     )
-    add("--note", metavar="TEXT", help="with --take-back: why; the store's history keeps it")
+    add("--note", metavar="TEXT", help="with --take-back: why; the history keeps it")
     _add_by(listing)
     add(
         "--history",
         action="store_true",
-        help="the last changes that the store remembers: who, when and why",
+        help="the last changes that the store and the file's history have: who, when and why",
     )
     add(
         "-n",

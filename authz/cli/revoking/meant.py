@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 
-from authz.cli.revoking.shown import Shown, some
+from authz.cli.revoking.shown import Shown, is_over, some
 from authz.cli.revoking.sources import Listed, Source
 from authz.config.nearest import nearest
 from authz.config.printable import one_line
@@ -44,7 +44,8 @@ def meant(options: argparse.Namespace, entries: Sequence[Shown]) -> list[Shown]:
         return list(_by_ids(options.id, entries))
     if not any(asked):
         raise RevocationError("say which: by --agent, --issuer and the like, or by --id")
-    found = [shown for shown in entries if shown.entry.revoked == asked]
+    same = [shown for shown in entries if shown.entry.revoked == asked]
+    found = [shown for shown in same if not is_over(shown.entry)] or same
     if len(found) == 1:
         return list(_by_ids([found[0].id], entries))
     if found:

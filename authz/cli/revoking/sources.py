@@ -1,5 +1,6 @@
 """Where a config's revocations are kept, for the command: the revocation file, and the store."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -177,8 +178,9 @@ class StoreSource:
     def __init__(self, store: Store, settings: StoreSettings, namespace: str) -> None:
         """Take a store that was started."""
         self._store = store
-        self.where = f"{_place(settings)}, namespace {namespace}"
-        self.counts_on = f"every server of namespace {namespace} that reaches {_place(settings)}"
+        self._place = _place(settings)
+        self.where = f"{self._place}, namespace {namespace}"
+        self.counts_on = f"every server of namespace {namespace} that reaches {self._place}"
 
     def read(self) -> Listed:
         """Return its entries. Raises SourceError."""
@@ -209,10 +211,10 @@ class StoreSource:
                 return ask(MAX_TIMEOUT_SECONDS)
             except StoreAwayError as error:
                 if time.monotonic() > end:
-                    raise SourceError(str(error)) from None
+                    raise SourceError(f"{self._place}: {error}") from None
                 time.sleep(_PAUSE_SECONDS)
             except StoreError as error:
-                raise SourceError(str(error)) from None
+                raise SourceError(f"{self._place}: {error}") from None
 
 
 def _listed(listing: Listing) -> Listed:
@@ -228,8 +230,8 @@ def _listed(listing: Listing) -> Listed:
 def _place(settings: StoreSettings) -> str:
     """Return the store's address in words."""
     if settings.sentinel is not None:
-        return f"store {settings.sentinel.service} of {', '.join(settings.sentinel.addresses)}"
-    return f"store {settings.url or ', '.join(settings.cluster)}"
+        return f"{settings.sentinel.service} of {', '.join(settings.sentinel.addresses)}"
+    return settings.url or ", ".join(settings.cluster)
 
 
 @contextmanager
@@ -257,6 +259,7 @@ _MISSING: Final = {
 
 
 def _store_source(config: Config, settings: StoreSettings, opened: ExitStack) -> StoreSource:
+    logging.getLogger("authz.store").addHandler(logging.NullHandler())  # the command tells it
     # A command waits for longer than a check may.
     patient = settings.model_copy(update={"timeout": MAX_TIMEOUT_SECONDS})
     store = opened.enter_context(closing(open_store(config.model_copy(update={"store": patient}))))

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from authz.adapters.revocations.listing import MAX_LINE_BYTES
 from authz.cli.agent_hint import agent_hint
 from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse
 from authz.cli.progress import progress
@@ -69,7 +70,14 @@ def _entry(options: argparse.Namespace) -> Revocation:
         raise RevocationError(_NO_NOTE)
     if options.any_time and options.before:
         raise RevocationError("--any-time and --before contradict each other: give one of them")
-    entry = Revocation(
+    entry = _timed(options, _named(options))
+    if len(entry.line) > MAX_LINE_BYTES:
+        raise RevocationError(f"an entry has {MAX_LINE_BYTES} bytes at most: shorten --note")
+    return entry
+
+
+def _named(options: argparse.Namespace) -> Revocation:
+    return Revocation(
         agent=options.agent,
         issuer=options.issuer,
         subject=options.subject,
@@ -84,6 +92,10 @@ def _entry(options: argparse.Namespace) -> Revocation:
         by=options.by or user_at_host(),
         expires=options.expires,
     )
+
+
+def _timed(options: argparse.Namespace, entry: Revocation) -> Revocation:
+    """Return an entry with the time of now, unless it is about tokens of any time."""
     is_timeless = options.any_time or options.before or entry.token_id or entry.session
     if is_timeless or entry.issuer is None:
         return entry

@@ -34,6 +34,7 @@ _INVALID: Final = 1
 _SUSPENDED: Final = 2
 _BITS: Final = frozenset({1, 2, 4, 8})
 _BITS_OF_BYTE: Final = 8
+_NUMBER: Final = frozenset({int, float})  # the types that JSON's numbers have here: no bool
 _MECHANISM: Final = "status_list"
 # What may follow a place that ends in /*: names without dots in front, so that no server reads it
 # as another place, and no escapes.
@@ -262,9 +263,8 @@ def _ttl(members: Mapping[str, Any]) -> float | None:
 
 def _number(members: Mapping[str, Any], name: str) -> float:
     """Return a number of seconds. Raises StatusListError."""
-    value = members.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < MAX_NUMERIC_DATE:
+    value: Any = members.get(name)
+    if type(value) not in _NUMBER or not 0 <= value < MAX_NUMERIC_DATE:
         raise StatusListError(f"its {name} is missing or not a number of seconds")
     return float(value)
 

@@ -48,7 +48,7 @@ class StatusListSettings(Settings):
     """
     max_bytes: int = Field(default=1024 * 1024, ge=1024, le=_MAX_LIST_BYTES)
     """The longest accepted list, in bytes, as it is sent: signed and compressed."""
-    max_age: Duration = Field(default=300.0, ge=10.0, le=86400.0)
+    max_age: Duration = Field(default=300.0, ge=1.0, le=86400.0)
     """How old a list may be when it is used, since its fetch. A token that the issuer revokes is
     refused after that time at the latest, even if no newer list can be fetched; then its tokens
     with status are refused. A list's own exp may end its use sooner, and its ttl says when it is

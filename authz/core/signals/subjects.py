@@ -86,7 +86,8 @@ def _sessions(subject: object, sender: SignalSender) -> Iterator[Target]:
 
 def _is_about(subject: Mapping[str, Any], sender: SignalSender) -> bool:
     """Tell whether the subject is of an issuer that this sender may speak of."""
-    return subject.get("iss") in {sender.issuer, sender.about}
+    issuer = subject.get("iss")
+    return isinstance(issuer, str) and issuer in {sender.issuer, sender.about}
 
 
 def _text(subject: Mapping[str, Any], name: str) -> str | None:

@@ -13,6 +13,7 @@ import msgspec
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.introspection import IntrospectionError, Introspections
 from authz.adapters.keys.store import KeyStore
+from authz.adapters.status_lists import StatusFetchError, StatusLists
 from authz.config import Config, load
 from authz.config.printable import one_line
 from authz.core.authorizer import Authorizer
@@ -31,7 +32,7 @@ from authz.core.delegation import MAX_TIMEOUT_SECONDS
 from authz.core.delegation.without_token import by_svid
 from authz.core.identity import ProfileSettings
 from authz.core.identity.settings import DEFAULT
-from authz.core.needs import IntrospectionNeeded
+from authz.core.needs import IntrospectionNeeded, StatusListNeeded
 from authz.core.policy.budget_settings import MILLIONTHS
 from authz.core.policy.call_matchers import describe_call
 from authz.core.policy.policy import Policy
@@ -187,7 +188,8 @@ def asked_of_message(
 def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False) -> Explanation:
     """Decide as the server would, and describe each step.
 
-    Fetches keys if there is a token to verify, and asks its issuer about an opaque token.
+    Fetches keys if there is a token to verify, and its status list if it names one, and asks its
+    issuer about an opaque token.
 
     Raises BuildError, and ConfigError for an invalid candidate.
     """
@@ -202,11 +204,13 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
         config = config.model_copy(update={"profiles": {DEFAULT: _without_proxy(config)}})
     keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
-    # Answers count as given at the time of the question.
+    # Answers and lists count as given at the time of the question.
     introspections = Introspections(keys, wall=lambda: asked.now)
     introspections.reconfigure(prepare_introspections(introspections, config))
+    lists = StatusLists(keys, wall=lambda: asked.now)
+    lists.reconfigure(config.issuers)
     delegations = (
-        build_delegations(config, Lookups(keys, introspections))
+        build_delegations(config, Lookups(keys, introspections, lists))
         if delegation is None
         else _AssumedDelegation(delegation, is_bare=asked.is_bare)
     )
@@ -219,7 +223,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
             keys.start()
             for issuer in config.issuers:
                 keys.refresh(issuer.issuer, "", KEY_SECONDS)
-        decision = _decided(authorizer, asked, introspections)
+        decision = _decided(authorizer, asked, introspections, lists)
     finally:
         keys.close()
     agent = decision.agent.spiffe_id.text if decision.agent else ""
@@ -239,15 +243,24 @@ def _without_proxy(config: Config) -> ProfileSettings:
 
 
 def _decided(
-    authorizer: Authorizer, asked: ExplainedRequest, introspections: Introspections
+    authorizer: Authorizer,
+    asked: ExplainedRequest,
+    introspections: Introspections,
+    lists: StatusLists,
 ) -> Decision:
-    """Return the decision; if an answer about an opaque token is missing, ask for it once."""
+    """Return the decision; an answer about a token, or a list, that is missing is fetched once."""
     decision = authorizer.decide(asked.request, asked.now)
-    if not isinstance(decision, Deny) or not isinstance(decision.needs, IntrospectionNeeded):
+    needs = decision.needs if isinstance(decision, Deny) else None
+    if not isinstance(decision, Deny) or needs is None:
         return decision
     try:
-        introspections.ask(decision.needs, MAX_TIMEOUT_SECONDS)
-    except IntrospectionError as error:
+        if isinstance(needs, IntrospectionNeeded):
+            introspections.ask(needs, MAX_TIMEOUT_SECONDS)
+        elif isinstance(needs, StatusListNeeded):
+            lists.ask(needs, MAX_TIMEOUT_SECONDS)
+        else:  # keys were fetched before
+            return decision
+    except (IntrospectionError, StatusFetchError) as error:
         return decision.explained(str(error))
     return authorizer.decide(asked.request, asked.now)
 

@@ -36,6 +36,7 @@ grants:
 """
 AZP = "actor: {claim: azp, map: {p1: spiffe://corp.example/ns/agents/sa/travel}}"
 ELSEWHERE = "keys: {jwks_uri: https://a.example/}, audiences: [a]"
+LISTS = "status_list: {uris: [https://b.example/lists/*, https://b.example/*]}"
 # What is written in the place of what; "@@" marks the line of the warning; what it says.
 BUDGET = "budget: {limit: 5, per: agent, window: 1h"
 DOUBTS = [
@@ -80,6 +81,16 @@ DOUBTS = [
             "https://login.microsoftonline.us/organizations/v2.0",
             "https://sts.windows.net/consumers/",
         )
+    ),
+    (
+        "    algorithms: [ES256]",
+        "    algorithms: [ES256]\n    @@accept_unchecked: [status]",
+        "issuers[0].accept_unchecked: a token that its issuer has revoked or suspended",
+    ),
+    (
+        "    algorithms: [ES256]",
+        f"    algorithms: [ES256]\n    @@{LISTS}",
+        "issuers[0].status_list.uris[1]: any path of the server counts as a list",
     ),
     ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools comes first"),
     (
