@@ -29,6 +29,7 @@ from support.company.near import near_miss
 from support.company.requests import Requests
 from support.company.wire import Wire
 from support.docs_model import Asked, Config, Verdict, decide
+from support.docs_model.budgets import Purse
 from support.docs_model.decide import find_route
 from support.docs_model.paths import host_of, read_path
 
@@ -80,6 +81,7 @@ class Company:
     wire: Wire
     r: random.Random
     wrong: list[str] = field(default_factory=list)
+    purse: Purse = field(default_factory=Purse)
 
     def ask(self, asked: Asked, request: pb.CheckRequest) -> tuple[Verdict, Answer]:
         """What the docs and what the server say; a difference is noted."""
@@ -92,12 +94,19 @@ class Company:
         response = check(request, timeout=60)
         canary.note("answer", response.SerializeToString())
         answer = answer_of(response)
-        verdict = decide(self.config, asked, before)
+        verdict = self.said(asked, before)
         if difference(self.config, asked, verdict, answer):
-            verdict = decide(self.config, asked, time.time())  # a window may have opened
+            verdict = self.said(asked, time.time())  # a window may have opened
+        self.purse.spend(verdict.spends)
         if what := difference(self.config, asked, verdict, answer):
             self.wrong.append(f"{what}: {asked}")
         return verdict, answer
+
+    def said(self, asked: Asked, now: float) -> Verdict:
+        """What the docs say, after all that was spent before."""
+        verdict = decide(self.config, asked, now)
+        has_room = self.purse.has_room(verdict.spends)
+        return verdict if has_room else Verdict(frozenset({"budget_exhausted"}))
 
 
 @contextmanager
@@ -134,7 +143,7 @@ def difference(config: Config, asked: Asked, verdict: Verdict, answer: Answer) -
 
 def status_of(config: Config, asked: Asked, reason: str) -> int:
     """The status of the docs; 200 where clients read only messages."""
-    if reason in ("policy_denied", "method_unknown"):
+    if reason in ("policy_denied", "method_unknown", "budget_exhausted"):
         segments, host = read_path(asked.path)[0], host_of(asked.host)
         if find_route(config, host, segments, asked.route).get("refusals") == "message":
             return 200
@@ -176,6 +185,7 @@ def test_company(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reasons[""] >= 0.3 * REQUESTS, reasons
     assert len(reasons) > 20, reasons  # and the allow
     assert remembered, "nothing was remembered"
+    assert reasons["budget_exhausted"] > 1, reasons
     assert_replayed(company.path, tmp_path / "audit.jsonl", capsys)
 
 

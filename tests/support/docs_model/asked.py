@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 Config = Mapping[str, Any]
@@ -60,11 +61,21 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Spend:
+    """A part of a budget, which is named by its rule and by whose it is."""
+
+    budget: tuple[Any, ...]
+    cost: Fraction
+    limit: Fraction
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """Allowed with these headers, or refused for one of these reasons."""
+    """Allowed with these headers, if budgets have room; or refused for one of these reasons."""
 
     reasons: frozenset[str] = frozenset()
     headers: Mapping[str, str] = field(default_factory=dict)
+    spends: frozenset[Spend] = frozenset()
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is no error

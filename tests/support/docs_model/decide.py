@@ -14,13 +14,13 @@ from support.docs_model.tokens import is_authenticated, is_own, read_actors, rea
 def decide(config: Config, asked: Asked, now: float) -> Verdict:
     """What the docs say of a request at a time, in seconds of Unix time."""
     try:
-        return Verdict(headers=allowed(config, asked, now))
+        return allowed(config, asked, now)
     except Refused as refused:
         return Verdict(refused.reasons)
 
 
-def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
-    """The identity headers of an allowed request. Raises Refused."""
+def allowed(config: Config, asked: Asked, now: float) -> Verdict:
+    """The identity headers of an allowed request, and what it spends. Raises Refused."""
     host = host_of(asked.host)
     if not re.fullmatch("[A-Z][A-Z-]*", asked.method):
         raise Refused("path_ambiguous")
@@ -53,8 +53,8 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
             is_autonomous=is_own(config, claims, asked.agent),
         )
         calls = read_calls(config, route, asked, segments)
-    check_policy(config, known, calls)
-    return headers_of(known)
+    spends = check_policy(config, known, calls)
+    return Verdict(headers=headers_of(known), spends=frozenset(spends))
 
 
 def find_route(config: Config, host: str, segments: list[str], name: str) -> Rule:
