@@ -12,7 +12,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 KEYCLOAK := 26.7.5
 # The tools of the mesh to build, each a folder of requirements/mesh; MESH=spire builds SPIRE alone.
 MESH ?= $(notdir $(patsubst %/,%,$(dir $(wildcard requirements/mesh/*/go.mod))))
-.PHONY: help setup demo test test-keycloak keycloak-archive test-mesh mesh-tools check-deploy bench fuzz fuzz-guided check docs generate release lock clean
+.PHONY: help setup demo test test-keycloak keycloak-archive test-mesh mesh-tools check-deploy bench replicas fuzz fuzz-guided check docs generate release lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,7 +68,7 @@ keycloak-archive: .venv-keycloak/$(KEYCLOAK_ZIP)
 	@echo "installing Keycloak (once) ..."
 	@cd .venv-keycloak && sha256sum --quiet -c ../requirements/keycloak.sha256 && rm -rf home && \
 		unzip -q $(KEYCLOAK_ZIP) && mv keycloak-$(KEYCLOAK) home
-	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
+	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem --features=ssf >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
 	@touch $@
 
 test-mesh: setup mesh-tools ## tests with the real systems of the mesh, such as SPIRE: minutes, and more to build them once
@@ -93,6 +93,9 @@ check-deploy: .venv/.done .venv-mesh/.deploy .venv-mesh/.compose ## kustomize, h
 
 bench: setup ## what a check costs, as ratios between servers in one run: some 20 minutes
 	@$(BIN)/python -m bench.run
+
+replicas: setup ## three replicas and a store: how soon REVOCATIONS count, one of PROOFS, a store that is AWAY
+	@PYTHONPATH=tests $(BIN)/python -m measure.replicas --revocations $(or $(REVOCATIONS),100) --proofs $(or $(PROOFS),1000) --away $(or $(AWAY),10)
 
 fuzz: setup ## hostile inputs against a reference, SECONDS=60 of them; fuzz-guided goes by coverage
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS)

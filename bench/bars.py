@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.measure import Run
-from bench.servers import BEFORE, C_ECHO, CHAINED, GO, GO_CACHE, GO_ECHO, GRPCIO, OURS, SWITCHED
+from bench.servers import (
+    BEFORE,
+    C_ECHO,
+    CHAINED,
+    GO,
+    GO_CACHE,
+    GO_ECHO,
+    GRPCIO,
+    OURS,
+    SHARED,
+    SWITCHED,
+)
 from bench.start import Starts
 
 PATHS, TOKENS, CALLS, RAW = "new path", "cold ES256", "MCP call", "raw headers"
@@ -48,6 +59,7 @@ BARS: Final = (
     Bar("new token / that of the Go server", of(OURS, TOKENS), of(GO, TOKENS), 1.0),
     Bar("remembered / Go with a token cache", OURS, GO_CACHE, 1.0),
     Bar("new path / Go with a token cache", of(OURS, PATHS), of(GO_CACHE, PATHS), 1.0),
+    Bar("remembered, with a store / without", SHARED, OURS, 1.02),
     Bar("remembered / before", OURS, BEFORE, 1.02),
 )
 # No bars: what else one may want to know of the same run.
@@ -103,6 +115,11 @@ def recording_rows(run: Run) -> Iterator[tuple[str, str, float, float]]:
     for server, what in ((SWITCHED, "metrics and audit"), (CHAINED, "metrics, audit and chain")):
         share = 1 - 1 / run.ratio(of(server, "recorded"), of(server, "silent"))
         yield f"{what}, part of a remembered check", "32", share, 0.05
+
+
+def sharing_rows(run: Run) -> Iterator[tuple[str, str, float, float]]:
+    """Yield what a remembered check costs with a store, as a multiple of one without."""
+    yield "remembered, with a store / without", "32", run.ratio(SHARED, OURS, "32"), 1.02
 
 
 def _added(run: Run, part: str) -> float | None:

@@ -15,18 +15,18 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from bench import echo, inside, start
-from bench.bars import CALLS, PATHS, PRINCIPALS, RAW, TOKENS, bars, of, recording_rows
+from bench.bars import CALLS, PATHS, PRINCIPALS, RAW, TOKENS, bars, of, recording_rows, sharing_rows
 from bench.loads import Load
 from bench.measure import Run, cpu_seconds
 from bench.messages import Maker
-from bench.servers import ALGORITHMS, CHAINED, GO, GO_CACHE, GRPCIO, OURS, SWITCHED, Bench
+from bench.servers import ALGORITHMS, CHAINED, GO, GO_CACHE, GRPCIO, OURS, SHARED, SWITCHED, Bench
 from bench.through_envoy import through_envoy
 
 PAIRS: Final = 60
@@ -95,6 +95,14 @@ def recording(bench: Bench, run: Run) -> None:
             _pair(bench, run, server)
 
 
+def sharing(bench: Bench, run: Run) -> None:
+    """What a store costs a remembered check: turns of a server with one, and of one without."""
+    known = bench.messages.remembered()
+    for _ in range(max(4, int(PAIRS * run.scale))):
+        for server in random.sample([OURS, SHARED], 2):
+            take(bench, run, Turn(server, server, "32", known, COUNTS["32"]))
+
+
 def _pair(bench: Bench, run: Run, server: str) -> None:
     """Give a server a short turn that is recorded, and one that is not; it ends recording."""
     known = bench.messages.remembered()
@@ -148,6 +156,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--recording", action="store_true", help="only what metrics, audit and its chain cost"
     )
+    parser.add_argument("--sharing", action="store_true", help="only what a store costs")
     parser.add_argument("--inside", action="store_true", help="only what needs no server")
     parser.add_argument(
         "--before", type=Path, metavar="CHECKOUT", help="another checkout, measured in the same run"
@@ -179,15 +188,18 @@ def _with_servers(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(cells, indent=1) + "\n")
 
 
-def _recording_alone(options: argparse.Namespace) -> None:
+def _alone(
+    options: argparse.Namespace,
+    part: Callable[[Bench, Run], None],
+    rows: Callable[[Run], Iterable[tuple[str, str, float, float]]],
+) -> None:
+    """Run one part of the bench, and print its rows."""
     run = Run(options.rounds, options.scale)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bench = Bench(Path(folder), stack)
-        recording(bench, run)
-        rows = [
-            f"{text}: {share:.2f}, at most {most}." for text, _, share, most in recording_rows(run)
-        ]
-        print(report(run, bench, rows))
+        part(bench, run)
+        notes = [f"{text}: {value:.3f}, at most {most}." for text, _, value, most in rows(run)]
+        print(report(run, bench, notes))
 
 
 def main() -> None:
@@ -195,7 +207,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped too
     options = _options()
     if options.recording:
-        _recording_alone(options)
+        _alone(options, recording, recording_rows)
+        return
+    if options.sharing:
+        _alone(options, sharing, sharing_rows)
         return
     if not options.inside:
         _with_servers(options)

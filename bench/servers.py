@@ -21,6 +21,7 @@ from lab.config_builder import LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.processes import Process
+from lab.redis import RedisMissingError, redis_command
 
 ALGORITHMS: Final = ("ES256", "RS256", "PS256", "Ed25519")
 SERVER_CORE, LOAD_CORE = {0}, {1}
@@ -28,6 +29,7 @@ OURS: Final = "ours"
 GRPCIO: Final = "ours, grpcio"
 SWITCHED: Final = "ours-switched"
 CHAINED: Final = "ours-chained"  # the same, with audit.chain
+SHARED: Final = "ours, with a store"
 BEFORE: Final = "before"
 C_ECHO: Final = "C echo"
 GO_ECHO: Final = "Go echo"
@@ -85,6 +87,7 @@ class Bench:
         os.sched_setaffinity(0, SERVER_CORE)
         self._start_ours()
         self._start_echoes()
+        self._build("that shares a store", self._start_shared)
         if before is not None:
             self._start_checkout(before)
         self._build("in C, and the fast load generator", self._start_in_c)
@@ -122,6 +125,22 @@ class Bench:
         key = self.folder / "audit.key"
         make_key(key)
         return {"key": str(key)}
+
+    def _start_shared(self) -> None:
+        """Start a store and a server that uses it. Raises BuildError without a program."""
+        try:
+            command, environment = redis_command()
+        except RedisMissingError as error:
+            raise BuildError(str(error)) from None
+        path = self.folder / "store.sock"
+        options = ["--port", "0", "--unixsocket", str(path), "--save", ""]
+        log = self.folder / "store.log"
+        store = Process("store", [*command, *options], log, environment)
+        self._stack.callback(store.stop)
+        store.wait_until(lambda: is_answering(path))
+        shared = CHANGES.with_(("store",), {"url": f"unix://{path}"})
+        server = self._ours(SHARED.replace(" ", "-"), shared).wait_ready()
+        self._add(SHARED, server.process, server.socket)
 
     def _start_in_c(self) -> None:
         programs = build_c()

@@ -25,6 +25,11 @@ REFRESH_TOKEN = "urn:ietf:params:oauth:token-type:refresh_token"
 # It makes its database and its keys at each start: half a minute of two cores.
 START_SECONDS = 480.0
 _LISTENING = re.compile(r"Listening on: (http://127\.0\.0\.1:[0-9]+)")
+# Its transmitter of security events, an experimental feature, posts to loopback too, and at once.
+_SSF = (
+    "--spi-ssf-transmitter--default--allow-insecure-push-targets=true",
+    "--spi-ssf-transmitter--default--outbox-drainer-interval=1s",
+)
 # Half of the machine's memory if nothing is said.
 _HEAP = "-Xms64m -Xmx512m"
 
@@ -45,7 +50,7 @@ class Keycloak:
             "keycloak",
             [
                 *(str(HOME / "bin" / "kc.sh"), "start", "--optimized", "--cache=local"),
-                *("--hostname-strict=false", *options),
+                *("--hostname-strict=false", *options, *_SSF),
             ],
             folder / "keycloak.log",
             {

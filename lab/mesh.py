@@ -14,6 +14,7 @@ from lab.client import Client
 from lab.config_builder import LAB, ConfigBuilder
 from lab.envoy import NOBODY, Envoy, bootstrap
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import logged
 from lab.processes import Process
 from lab.trips import CHANGES, McpServer
 from lab.upstream import Upstream
@@ -119,10 +120,9 @@ class Server:
     @property
     def admin(self) -> str:
         """The server's admin URL, from its log."""
-        for line in self.process.log.read_text().splitlines():
-            _, found, rest = line.partition('"admin":"')
-            if found and not rest.startswith("unix:"):  # a worker's own
-                return "http://" + rest.partition('"')[0]
+        for address in logged(self.process.log, "admin"):
+            if not address.startswith("unix:"):  # a worker's own
+                return f"http://{address}"
         raise ValueError("not started yet")
 
     def wait_ready(self) -> Self:
@@ -168,17 +168,20 @@ class Mesh:
         *,
         with_mcp: bool = False,
         check_timeout: str = CHECK_TIMEOUT,
+        changes: ConfigBuilder = LAB,
     ) -> None:
         """Take a folder for files, logs and sockets; how many servers, of how many workers.
 
         With an MCP server it takes two seconds longer, and the config has ``lab.trips`` in it.
-        ``check_timeout`` is how long Envoy waits for a decision.
+        ``check_timeout`` is how long Envoy waits for a decision, ``changes`` are of the config of
+        all servers.
         """
         self.folder = folder
         self._count = servers
         self._workers = workers
         self._with_mcp = with_mcp
         self._check_timeout = check_timeout
+        self._changes = changes
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -204,7 +207,7 @@ class Mesh:
         self.upstream = Upstream()
         self._stack.callback(self.upstream.close)
         names = [f"authz-{n}" for n in range(1, self._count + 1)]
-        self.servers = [self.server(name, workers=self._workers) for name in names]
+        self.servers = [self.server(name, self._changes, self._workers) for name in names]
         for server in self.servers:
             server.wait_ready()
         config = bootstrap(

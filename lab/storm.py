@@ -24,6 +24,7 @@ import httpx
 from authz._pb import ext_authz_pb2 as pb
 from lab.client import tls_context
 from lab.issuer import Issuer, b64
+from lab.live_files import whole_records
 from lab.mesh import PAYMENTS, TRAVEL, Mesh
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
@@ -167,8 +168,7 @@ def run(mesh: Mesh, storm: Storm) -> Record:
 
 def _unattended(audit: Path) -> Iterator[str]:
     """Yield the ids of refusals for lack of a processor, and not of a place to wait for keys."""
-    for line in audit.read_text().splitlines():
-        told = json.loads(line)
+    for told in whole_records(audit):
         if told.get("reason") == "overloaded" and told.get("detail") in _UNATTENDED:
             yield told["decision_id"]
 

@@ -1,31 +1,25 @@
 """The HTTP server for operators, by default on loopback: metrics, health, what proxies present."""
 
 import logging
-import select
 import socket
-import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from http.client import LineTooLong
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BufferedIOBase
-from socketserver import TCPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from authz.adapters.http_server import BoundedHttpServer, RequestHead, ServerLimits
+
 REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection instead of holding our thread
-# A probe has some hundred; parsing megabytes would slow down others.
-MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_CONNECTIONS: Final = 64  # at once, with a thread each: far more than probes and scrapes need
 _NOT_IMPLEMENTED: Final = 501  # the standard library's answer to an unsupported method
 _NOT_ALLOWED: Final = 405
 _POLL_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("authz.admin")
+_LIMITS: Final = ServerLimits("admin", REQUEST_SECONDS, MAX_CONNECTIONS)
 Readiness = Callable[[], tuple[bool, dict[str, Any]]]
 Stuck = Callable[[], Sequence[str]]
 Presented = Callable[[], dict[str, Any]]
@@ -57,17 +51,18 @@ class AdminServer:
         self._readiness = readiness
         self._stuck = stuck
         self._presented = presented
-        self._server: ThreadingHTTPServer | None = None
+        self._server: BoundedHttpServer | None = None
 
     def start(self) -> None:
         """Listen. Raises AdminError."""
         host, _, port = self.address.rpartition(":")
         try:
             if host == "unix":
-                server = _HttpServer(socket.AF_UNIX, port, self._handler())
+                server = BoundedHttpServer(socket.AF_UNIX, port, self._handler(), _LIMITS)
             else:
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                server = _HttpServer(family, (host.strip("[]"), int(port)), self._handler())
+                place = host.strip("[]"), int(port)
+                server = BoundedHttpServer(family, place, self._handler(), _LIMITS)
                 self.address = f"{host}:{server.server_port}"
         except (OSError, OverflowError) as error:
             raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
@@ -93,10 +88,10 @@ class AdminServer:
 
         class Handler(BaseHTTPRequestHandler):
             timeout = REQUEST_SECONDS
-            server: _HttpServer
+            server: BoundedHttpServer
 
             def parse_request(self) -> bool:
-                self.rfile = _Headers(self.rfile)  # type: ignore[assignment] # all that is used
+                self.rfile = RequestHead(self.rfile)  # type: ignore[assignment] # all that is used
                 return super().parse_request()
 
             def do_GET(self) -> None:
@@ -151,112 +146,3 @@ class AdminServer:
         if path == "/presented":
             return 200, "application/json", msgspec.json.encode(self._presented()) + b"\n"
         return 404, "text/plain", b"not found: try /metrics, /healthz, /readyz or /presented\n"
-
-
-class _Headers:
-    """The lines of a request's headers, at most MAX_HEADER_BYTES in all."""
-
-    def __init__(self, file: BufferedIOBase) -> None:
-        self._file = file
-        self._left = MAX_HEADER_BYTES
-
-    def readline(self, size: int) -> bytes:
-        """Read a line of the file. Raises LineTooLong, to which the library answers 431."""
-        line: bytes = self._file.readline(min(size, self._left + 1))
-        self._left -= len(line)
-        if self._left < 0:
-            raise LineTooLong("header")
-        return line
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class _HttpServer(ThreadingHTTPServer):
-    """An HTTP server with at most MAX_CONNECTIONS, each for REQUEST_SECONDS in all.
-
-    A client that trickles bytes gets no more time. If there are too many connections, the oldest
-    idle one is closed: so silent connections do not keep a probe from being answered.
-    """
-
-    daemon_threads = True
-    request_queue_size = MAX_CONNECTIONS  # with the library's 5, a burst waits seconds for a retry
-
-    def __init__(
-        self,
-        family: socket.AddressFamily,
-        address: str | tuple[str, int],
-        handler: type[BaseHTTPRequestHandler],
-    ) -> None:
-        self.address_family = family
-        self._ends: dict[socket.socket, float] = {}  # oldest first; all threads change it
-        self._answering: set[socket.socket] = set()
-        super().__init__(address, handler)  # type: ignore[arg-type] # a path will do
-
-    def server_bind(self) -> None:
-        """Bind, without HTTPServer's look-up of our own name: DNS may be slow."""
-        TCPServer.server_bind(self)
-        self.server_name = "agent-authz"
-        if self.address_family != socket.AF_UNIX:
-            self.server_port = self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as inherited
-        """Serve a connection, unless too many are being answered."""
-        if len(self._ends) >= MAX_CONNECTIONS and not self._make_room():
-            self.shutdown_request(request)
-            return
-        self._ends[request] = time.monotonic() + REQUEST_SECONDS
-        super().process_request(request, client_address)
-
-    def _make_room(self) -> bool:
-        """End the oldest connection whose request has not arrived; return whether there was one.
-
-        Silent connections are ended before those that go on sending.
-        """
-        waiting = [sock for sock in list(self._ends) if sock not in self._answering]
-        silent = (sock for sock in waiting if not _has_said_more(sock))
-        request = next(silent, next(iter(waiting), None))
-        if request is None:
-            return False
-        self._ends.pop(request, None)
-        _end(request)
-        return True
-
-    def answering(self, request: socket.socket) -> None:
-        """Note that a complete request has arrived: this connection is not idle."""
-        self._answering.add(request)
-
-    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as inherited
-        """Close a connection."""
-        self._ends.pop(request, None)
-        self._answering.discard(request)
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        """End the connections whose time has run out; called at each poll."""
-        now = time.monotonic()
-        for request, end in list(self._ends.items()):
-            if now >= end:
-                _end(request)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Log an error by its type, without its text; a client that left is not logged."""
-        del request, client_address
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            _log.error("a connection to the admin address failed: %s", type(error).__name__)
-
-
-def _end(request: socket.socket) -> None:
-    """Wake the thread that reads from a connection, which then closes it."""
-    with suppress(OSError):  # it has just ended by itself
-        request.shutdown(socket.SHUT_RDWR)
-
-
-def _has_said_more(request: socket.socket) -> bool:
-    """Tell whether unread bytes wait, such as a probe's that a busy machine has not read yet."""
-    waiting = select.poll()
-    with suppress(ValueError):  # it has just been closed
-        waiting.register(request, select.POLLIN)
-    return bool(waiting.poll(0))

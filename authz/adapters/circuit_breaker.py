@@ -58,12 +58,13 @@ class CircuitBreakers:
     def __init__(self, failures: int, pause_seconds: float) -> None:
         """Begin closed for all agents."""
         self._settings = failures, pause_seconds
+        # Not a FIFOCache: a scrape copies the dict in one step, without the callers' lock.
         self._failing: dict[str, CircuitBreaker] = {}
 
     @property
     def is_open(self) -> bool:
         """Tell whether calls of any agent are held back."""
-        return any(breaker.is_open for breaker in self._failing.values())
+        return any(breaker.is_open for breaker in list(self._failing.values()))  # one step of C
 
     def admit(self, agent: str, monotonic: float) -> None:
         """Let an agent's call begin; its end must be reported. Raises CircuitOpenError."""

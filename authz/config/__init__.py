@@ -18,6 +18,7 @@ from authz.adapters.keys import KeyCacheSettings
 from authz.adapters.pdp import PdpSettings
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
+from authz.adapters.signals import SignalSettings
 from authz.adapters.store import StoreSettings
 from authz.adapters.tracing import TracesSettings
 from authz.config.described import described_schema
@@ -120,6 +121,10 @@ class Config(Settings):
     store: StoreSettings | None = None
     """What replicas share; left out, each process has revocations from the file, and proofs, nonces
     and budgets of its own.
+    """
+    signals: SignalSettings | None = None
+    """What issuers tell of users and sessions, which then counts as revocations; left out,
+    nothing is received.
     """
     audit: AuditSettings = AuditSettings()
     """The audit log, with one record for each decision."""

@@ -4,13 +4,14 @@
 2. On whose behalf: ``DelegationStep.verify`` makes the ``Delegation``, which must not be revoked.
 3. May they do all that the message asks: ``PolicyStep`` makes the ``Permit``, and so the ``Allow``.
 4. Does the external decision point agree, if there is one.
-5. Is a single-use proof used for the first time.
+5. Is what may be used once, a proof or a token, used for the first time.
+6. Do the budgets of the rules that allow have room; they are spent.
 
 Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can
 make, so a wrong order does not pass the type checker. They are a function of the request, the
 settings, the key sets, the revocations and the time; they do no I/O, read no clock and log nothing.
 The result of steps 1 and 2 is cached for as long as nothing can change it
-(``authz.core.known_callers``). Steps 4 and 5 need I/O or memory, so the edge runs them afterwards
+(``authz.core.known_callers``). Steps 4 to 6 need I/O or memory, so the edge runs them afterwards
 (``authz.edge.decider``): they can only refuse. If step 2 lacks something that can be fetched, such
 as a key, its refusal says so. The edge may then fetch it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
@@ -26,7 +27,7 @@ from authz.core.policy.message_evaluation import evaluate_all
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.shadow import PolicyStep
 from authz.core.reason import Denied, Reason
-from authz.core.request import DPOP, Request
+from authz.core.request import DPOP, Operation, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
 from authz.core.upstream_token import UpstreamToken
 
@@ -39,8 +40,13 @@ class RevocationCheck(Protocol):
     Guarantees to return at once, from memory. Does not guarantee that the list is current.
     """
 
-    def check(self, agent: Agent, delegation: Delegation) -> None:
-        """Raise Denied(AGENT_SUSPENDED | TOKEN_REVOKED) if the agent or the token is revoked."""
+    def check(
+        self, agent: Agent, delegation: Delegation, operations: tuple[Operation, ...]
+    ) -> None:
+        """Require that none of them is revoked, and that the list is recent enough.
+
+        Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED | STOPPED | STORE_UNAVAILABLE).
+        """
 
 
 class Authorizer:
@@ -100,10 +106,11 @@ class Authorizer:
             self._callers.put(key, request, caller, now)
         agent = progress.agent = caller.agent
         delegation = progress.delegation = caller.delegation
-        self.revocations.check(agent, delegation)  # not revoked since
+        operations = operation.each(request)
+        self.revocations.check(agent, delegation, operations)  # not revoked since
         progress.flags = caller.flags
         _check_message(request, route)
-        progress.operations = operation.each(request)
+        progress.operations = operations
         progress.is_at_policy = True
         queries = [
             PolicyQuery(agent, delegation, each, request, now) for each in progress.operations

@@ -29,3 +29,10 @@ class Need(Choice):
 
     OPTIONAL = "optional"
     REQUIRED = "required"
+
+
+class WhenAway(Choice):
+    """What counts while the shared store is away: nothing, or what this process saw itself."""
+
+    DENY = "deny"
+    LOCAL = "local"

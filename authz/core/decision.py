@@ -19,6 +19,7 @@ from authz.core.choice import Choice
 from authz.core.needs import Need
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
+from authz.core.single_use import SingleUse, UseKind
 from authz.core.spiffe import SpiffeId
 from authz.core.upstream_token import UpstreamToken
 
@@ -68,18 +69,6 @@ class Actor(msgspec.Struct, frozen=True, gc=False):
     subject: str
 
 
-class SingleUseProof(msgspec.Struct, frozen=True, gc=False):
-    """A proof that must not be accepted twice: a DPoP proof (RFC 9449 section 11.1).
-
-    Attributes:
-        key: digest of the proof's id and its public key.
-        expires_at: unix seconds after which the proof is refused for its age anyway.
-    """
-
-    key: bytes
-    expires_at: float
-
-
 class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The principal for whom the agent acts, proven by a verified token that names the agent.
 
@@ -100,11 +89,12 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
         by_svid: whether the agent acts for itself by its SVID alone, without a token: then issuer
             is its trust domain's SPIFFE ID.
         claims: the verified claims, for rules on groups, roles and the like.
-        single_use: the proof of possession sent with it, if it must not be accepted again.
+        single_uses: what the request uses that no other request may use: its proof of possession,
+            and the token itself if it is for one request.
         terms: compared by identity, and shared by delegations to the same agent that differ in
-            times, ``token_id``, ``token_hash``, ``single_use`` and claims that policy does not
-            read, and in nothing else. Caches use it as the key of values that do not depend on
-            these.
+            times, ``token_id``, ``token_hash``, ``single_uses`` and claims that policy does
+            not read, and in nothing else. Caches use it as the key of values that do not depend
+            on these.
         token_hash: the token's digest (``ath`` of RFC 9449 section 4.1), "" without a token.
     """
 
@@ -117,7 +107,7 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     token_id: str = ""
     mode: Mode = Mode.ACT
     claims: Mapping[str, object] = msgspec.field(default_factory=dict)
-    single_use: SingleUseProof | None = None
+    single_uses: tuple[SingleUse, ...] = ()
     terms: object = msgspec.field(default_factory=object)
     by_svid: bool = False
     token_hash: str = ""
@@ -126,6 +116,11 @@ class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
     def has_token(self) -> bool:
         """Tell whether a token proves the delegation, rather than the agent's SVID alone."""
         return self.mode is not Mode.BOOTSTRAP and not self.by_svid
+
+    @property
+    def has_proof(self) -> bool:
+        """Tell whether a DPoP proof was sent with the token."""
+        return any(use.kind is UseKind.PROOF for use in self.single_uses)
 
 
 class Shadow(msgspec.Struct, frozen=True, gc=False):
@@ -144,16 +139,40 @@ class Shadow(msgspec.Struct, frozen=True, gc=False):
     rule: str = ""
 
 
+class Spending(msgspec.Struct, frozen=True, gc=False):
+    """A part of a rule's budget, which an allow spends before it is answered.
+
+    Attributes:
+        rule: the full name of the rule.
+        key: a digest that names the budget, and whose it is.
+        cost: in millionths.
+        limit: the most that may be spent in a window, in millionths.
+        window: seconds.
+        is_local_if_away: whether this process alone counts while the shared store is away.
+        shadow: whose refusal is only noted; None if the budget is enforced.
+    """
+
+    rule: str
+    key: bytes
+    cost: int
+    limit: int
+    window: float
+    is_local_if_away: bool = False
+    shadow: ShadowBy | None = None
+
+
 class Permit(msgspec.Struct, frozen=True, gc=False):
     """Policy's permission: the names of the agent's rule and the principal's rule that allow.
 
     Attributes:
         headers: (name, values) of the headers that these rules give to the upstream.
+        spendings: of these rules' budgets, each budget once; nearly always none.
     """
 
     agent_rule: str
     principal_rule: str
     headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    spendings: tuple[Spending, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +301,10 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     shadows: tuple[Shadow, ...] = ()
     progress: Progress = msgspec.field(default_factory=Progress)
     upstream_token: UpstreamToken = UpstreamToken.STRIP
+
+    def noted(self, *shadows: Shadow) -> "Allow":
+        """Return the same allow, with further notes on what other policies would have decided."""
+        return msgspec.structs.replace(self, shadows=(*self.shadows, *shadows))
 
     def until(self, moment: float) -> "Allow":
         """Return the same allow, valid until that moment (unix seconds) at most."""

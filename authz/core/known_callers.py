@@ -86,7 +86,7 @@ class KnownCallers:
     def put(self, key: CallerKey, request: Request, caller: Caller, now: float) -> None:
         """Remember a caller established now, if only time and keys can make the steps differ."""
         agent = caller.agent
-        if request.header(DPOP) is not None:
+        if request.header(DPOP) is not None or caller.delegation.single_uses:
             return
         if request.certificate and request.principal != agent.spiffe_id.text:
             return  # it may be a proxy's certificate, whose end ``expires_at`` does not include

@@ -20,10 +20,12 @@ class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
             ``x-request-id``, and a text of the form of a W3C ``traceparent``, or "".
         ids: JSON of the ids of the message's JSON-RPC requests, for the answer.
         twins: names of headers that an upstream may confuse with those that we read or set.
-        attempt: names the HTTP request that a single-use proof was sent with: the same if the proxy
+        attempt: names the HTTP request that uses a proof or token alone: the same if the proxy
             asks again for that request, and not chosen by a client. Empty if each check is a
             separate attempt.
         rpc: the method that the proxy called, with its gRPC service.
+        spends: whether the call spends budgets; not if the proxy asks about its result, since it
+            asked about the call before.
     """
 
     request: Request
@@ -33,6 +35,7 @@ class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
     twins: tuple[str, ...] = ()
     attempt: bytes = b""
     rpc: str = ENVOY_CHECK
+    spends: bool = True
 
     @property
     def trace_id(self) -> str:

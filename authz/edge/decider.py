@@ -1,16 +1,18 @@
 """Decides a check that is not in the cache: the pipeline, and its steps that need the network.
 
 The steps are numbered in ``authz.core.authorizer``. If the first three lack a fact, it may be
-learned (``authz.edge.learning``). Then the decision point is asked, and a single-use proof is
-marked as used. Each of these waits only within the caller's deadline, and not at all if too many
-checks already wait. Steps 1 to 3 do not wait, and used proofs are in memory. So only a learner and
-a decision point need a wait, and a caller that must not wait gets no decision.
+learned (``authz.edge.learning``). Then the decision point is asked, what may be used once is
+marked as used, and budgets are spent. Each of these waits only within the caller's deadline, and
+not at all if too many checks already wait. Steps 1 to 3 do not wait. So only a learner, a decision
+point and a store that replicas share need a wait, and a caller that must not wait gets no decision.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
-from authz.adapters.replay_store import ReplayStore
+from authz.adapters.budgets import Spender
+from authz.adapters.single_use import SingleUses
 from authz.core.decision import Allow, Decision, Deny, Progress
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
@@ -27,13 +29,15 @@ DECISION_SECONDS: Final = 0.005
 
 
 class Decider:
-    """Decides by a snapshot, with the learners, the decision point and the used proofs."""
+    """Decides by a snapshot, with the learners, the decision point and the store."""
 
     def __init__(
         self,
         learning: Learning,
-        replays: ReplayStore,
+        single_uses: SingleUses,
+        spender: Spender,
         bulkhead: Bulkhead,
+        *,
         is_overloaded: Callable[[], bool],
         clock: Clock,
     ) -> None:
@@ -42,7 +46,8 @@ class Decider:
         ``learning`` learns missing facts.
         """
         self._learning = learning
-        self._replays = replays
+        self._single_uses = single_uses
+        self._spender = spender
         self._bulkhead = bulkhead
         self._is_overloaded = is_overloaded
         self._clock = clock
@@ -78,7 +83,10 @@ class Decider:
         try:
             with waiting(waits if snapshot.decision_point else None, "decision point"):  # step 4
                 decision = self._confirmed(snapshot, decision, time_remaining, decision_id)
-            self._use_once(decision, check.attempt or decision_id.encode())  # step 5
+            attempt = check.attempt or decision_id.encode()
+            self._use_once(decision, attempt, time_remaining, waits)  # step 5
+            if check.spends:
+                decision = self._spent(decision, time_remaining, waits)  # step 6
         except Denied as denied:
             return progress.refuse(denied)
         return decision
@@ -103,7 +111,9 @@ class Decider:
         """Tell whether a step after this decision of the pipeline would wait."""
         if isinstance(decision, Deny):
             return self._learning.can_improve(decision)
-        return snapshot.decision_point is not None
+        uses, spends = decision.delegation.single_uses, decision.permit.spendings
+        is_asked = (uses and self._single_uses.is_shared) or (spends and self._spender.is_shared)
+        return bool(is_asked) or snapshot.decision_point is not None
 
     def _learned(
         self,
@@ -143,19 +153,50 @@ class Decider:
             raise Denied(Reason.OVERLOADED, detail) from None
         return allow
 
-    def _use_once(self, allow: Allow, attempt: bytes) -> None:
-        """Mark the request's proof as used, if it has one (RFC 9449 section 11.1).
+    def _use_once(
+        self, allow: Allow, attempt: bytes, time_remaining: TimeRemaining, waits: Waits | None
+    ) -> None:
+        """Mark as used what the request may use once, if anything (RFC 9449 section 11.1).
 
         Raises Denied.
         """
-        single_use = allow.delegation.single_use
-        if single_use is not None:
-            self._replays.use(single_use, attempt, self._clock.wall())
+        uses, memory = allow.delegation.single_uses, self._single_uses
+        if not uses:
+            return
+        if not memory.is_shared:  # nothing waits
+            for use in uses:
+                memory.use(use, attempt, self._clock.wall(), math.inf)
+            return
+        try:
+            with waiting(waits, "store"), self._bulkhead.waiting(allow.agent.spiffe_id.text):
+                for use in uses:
+                    seconds = seconds_to_wait(time_remaining)
+                    memory.use(use, attempt, self._clock.wall(), seconds)
+        except BulkheadFullError:
+            raise Denied(Reason.OVERLOADED, "too many requests wait for the store") from None
+
+    def _spent(self, allow: Allow, time_remaining: TimeRemaining, waits: Waits | None) -> Allow:
+        """Spend the budgets of the rules that allow, if they have any. Raises Denied."""
+
+        def left() -> float:
+            return seconds_to_wait(time_remaining)
+
+        spender = self._spender
+        if not allow.permit.spendings:
+            return allow
+        if not spender.is_shared:  # nothing waits
+            return spender.spend(allow, self._clock.wall(), lambda: math.inf)
+        try:
+            with waiting(waits, "store"), self._bulkhead.waiting(allow.agent.spiffe_id.text):
+                return spender.spend(allow, self._clock.wall(), left)
+        except BulkheadFullError:
+            raise Denied(Reason.OVERLOADED, "too many requests wait for the store") from None
 
 
 def _is_final(snapshot: Snapshot, allow: Allow) -> bool:
     """Tell whether no later step could refuse, as nearly always."""
-    return snapshot.decision_point is None and allow.delegation.single_use is None
+    is_confirmed = snapshot.decision_point is None and not allow.delegation.single_uses
+    return is_confirmed and not allow.permit.spendings
 
 
 def _overloaded(detail: str) -> Deny:

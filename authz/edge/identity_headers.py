@@ -89,7 +89,7 @@ class IdentityHeaders:
         absent = tuple([header for header, value in headers.items() if not value])
         if allow.upstream_token is not UpstreamToken.FORWARD:
             absent += self._stripped
-            if allow.delegation.single_use is not None and self._stripped:
+            if self._stripped and allow.delegation.has_proof:
                 absent += (DPOP,)  # a proof is useless without its token
         return self._shape(names, absent), tuple([value for value in headers.values() if value])
 

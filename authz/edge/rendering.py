@@ -125,7 +125,7 @@ class Renderer:
             return self._refused(decision, protocol, operation)
         host = operation.host if self.redaction and self.redaction.redacts_host else ""
         operation = NO_OPERATION if not host else AuditOperation("", host, "", "")
-        if decision.delegation.single_use is not None:
+        if decision.delegation.single_uses:
             return self._made(decision, protocol, operation)[0]
         # Delegations are compared by identity, and a token has the same delegation for as long as
         # it is cached. The key here keeps it alive, so that no other object can have its identity.
@@ -231,7 +231,7 @@ def _proof(delegation: Delegation) -> str | UnsetType:
     """Return the proofs of possession that step 2 verified."""
     confirmed = delegation.claims.get("cnf")
     is_by_certificate = isinstance(confirmed, Mapping) and THUMBPRINT in confirmed
-    if delegation.single_use is not None:
+    if delegation.has_proof:
         return "dpop+mtls" if is_by_certificate else "dpop"
     return "mtls" if is_by_certificate else UNSET
 

@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError
 
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.records.line import AuditLine
+from authz.adapters.budgets import Spender
 from authz.adapters.metrics import Metrics
-from authz.adapters.replay_store import ReplayStore
+from authz.adapters.single_use import SingleUses
 from authz.core.bounded_map import Generation
 from authz.core.decision import Progress
 from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need, StatusListNeeded
@@ -55,7 +56,8 @@ class ServiceParts:
         introspections: the issuers' endpoints, which can be asked about opaque tokens.
         status_lists: the issuers' status lists, which can be fetched.
         revocations: the revocations, of which only the generation is read here.
-        replays: the proofs that were used.
+        single_uses: the proofs and tokens that were used.
+        spender: spends the budgets of rules.
         audit, metrics: where each answer leaves a record and a count.
         bulkhead: the places to wait on the network.
         is_overloaded: tells whether new decisions must be refused.
@@ -67,7 +69,8 @@ class ServiceParts:
     introspections: Introspector
     status_lists: StatusListFetcher
     revocations: Generation
-    replays: ReplayStore
+    single_uses: SingleUses
+    spender: Spender
     audit: AuditLog
     metrics: Metrics
     bulkhead: Bulkhead
@@ -104,7 +107,12 @@ class CheckService:
         }
         learning = Learning(learners, parts.bulkhead)
         self._decider = Decider(
-            learning, parts.replays, parts.bulkhead, parts.is_overloaded, parts.clock
+            learning,
+            parts.single_uses,
+            parts.spender,
+            parts.bulkhead,
+            is_overloaded=parts.is_overloaded,
+            clock=parts.clock,
         )
         self.judge = self._decider.judge
         self.presentations = Presentations()

@@ -48,7 +48,11 @@ class SnapshotStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One version of the settings, compiled: replaced as a whole, never changed."""
+    """One version of the settings, compiled: replaced as a whole, never changed.
+
+    Attributes:
+        has_one_time_tokens: whether some issuer's tokens are for one request each.
+    """
 
     authorizer: Authorizer
     inputs: RequestInputs
@@ -59,6 +63,7 @@ class Snapshot:
     recorded_headers: frozenset[str] = frozenset()
     credential_headers: frozenset[str] = frozenset()
     decision_point: DecisionPoint | None = None
+    has_one_time_tokens: bool = False
     cache: DecisionCache = field(init=False)
 
     def __post_init__(self) -> None:

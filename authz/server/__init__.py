@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from authz.adapters.admin import AdminError
 from authz.adapters.audit.log import AuditError
 from authz.adapters.keys.store import KeyStoreError
+from authz.adapters.signals.receiver import ReceiverError
 from authz.adapters.tls import TlsError
 from authz.config import Config
 from authz.core.revocations import RevocationError
@@ -22,6 +23,7 @@ _START_ERRORS: Final = (
     AuditError,
     BuildError,
     KeyStoreError,
+    ReceiverError,
     RevocationError,
     TlsError,
     TransportError,

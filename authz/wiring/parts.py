@@ -16,10 +16,8 @@ from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
-from authz.adapters.replay_store import MemoryReplayStore
-from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.revocations.sources import RevocationSources
 from authz.adapters.status_lists import StatusLists
-from authz.adapters.store.store import Store
 from authz.adapters.tls import ServerTls
 from authz.config import Config
 from authz.edge.bulkhead import Bulkhead
@@ -27,9 +25,9 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import BuildError, read_redaction, read_revocations
-from authz.wiring.snapshot import build_key_sources, build_snapshot
-from authz.wiring.store import open_store
+from authz.wiring.files import BuildError, read_redaction
+from authz.wiring.shared import SharedState, open_shared
+from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
 from authz.wiring.tracing import open_tracer
 
 if TYPE_CHECKING:  # an optional extra
@@ -42,13 +40,11 @@ class Parts:
 
     Attributes:
         audit: writes a record of each decision.
-        revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
         status_lists: the issuers' status lists, fetched when needed, then in the background.
         tls: our certificate, None if proxies connect without TLS.
-        store: what replicas share, or this process's own part of it.
-        replays: the DPoP proofs that were used.
+        shared: what replicas share through the store, or this process has alone.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -58,13 +54,11 @@ class Parts:
     """
 
     audit: AuditLog
-    revocations: RevocationFile
     keys: KeyStore
     introspections: Introspections
     status_lists: StatusLists
     tls: ServerTls | None
-    store: Store
-    replays: MemoryReplayStore
+    shared: SharedState
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -74,8 +68,7 @@ class Parts:
 
     def start(self) -> None:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
-        self.revocations.settle()  # a half-written file must not count
-        self.store.start()
+        self.shared.start()
         self.audit.start()
         if self.tracer is not None:
             self.tracer.start()
@@ -92,12 +85,10 @@ class Parts:
         """
         snapshot = build_snapshot(
             config,
-            self.keys,
-            self.revocations,
+            Lookups(self.keys, self.introspections, self.status_lists, self.shared.nonces),
+            self.shared.revocations,
             self.metrics.pdp_asked,
             candidate,
-            answers=self.introspections,
-            lists=self.status_lists,
             redaction=self.service.snapshot.renderer.redaction,
         )
         clients = prepare_introspections(self.introspections, config)
@@ -115,7 +106,7 @@ def open_parts(
     *,
     clock: Clock = Clock(),  # noqa: B008 - frozen
     keys: KeyStore | None = None,
-    revocations: RevocationFile | None = None,
+    revocations: RevocationSources | None = None,
     identity: WorkerIdentity | None = None,
 ) -> Iterator[Parts]:
     """Open the parts of a config, and close them in reverse, also if a later part can't be opened.
@@ -129,11 +120,9 @@ def open_parts(
         # Opened first, and so closed last: until then other parts may leave records.
         audit = opened.enter_context(closing(_open_audit(config, identity)))
         tracer = opened.enter_context(_open_tracer(config, metrics))
-        revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
-        store = opened.enter_context(closing(open_store(config)))
-        replays = MemoryReplayStore(config.replay)
+        shared = opened.enter_context(open_shared(config, revocations))
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
@@ -144,20 +133,19 @@ def open_parts(
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
-            keys,
-            revocations,
+            Lookups(keys, introspections, status_lists, shared.nonces),
+            shared.revocations,
             metrics.pdp_asked,
             candidate,
-            answers=introspections,
-            lists=status_lists,
             redaction=read_redaction(config.audit.redact),
         )
         works_with = ServiceParts(
             keys=keys,
             introspections=introspections,
             status_lists=status_lists,
-            revocations=revocations,
-            replays=replays,
+            revocations=shared.revocations,
+            single_uses=shared.single_uses,
+            spender=shared.spender,
             audit=audit,
             metrics=metrics,
             bulkhead=bulkhead,
@@ -167,13 +155,11 @@ def open_parts(
         )
         yield Parts(
             audit=audit,
-            revocations=revocations,
             keys=keys,
             introspections=introspections,
             status_lists=status_lists,
             tls=tls,
-            store=store,
-            replays=replays,
+            shared=shared,
             metrics=metrics,
             pool=pool,
             tracer=tracer,

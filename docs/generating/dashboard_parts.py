@@ -91,6 +91,13 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "s",
         ),
         Panel(
+            "Uses of proofs and one-time tokens",
+            "By result: passed is good, used a replay or an unnamed retry; the others say what the "
+            "store could not do. At zero without such requests.",
+            {"{{kind}} {{result}}": rates_by("kind, result", "authz_single_uses_total")},
+            "reqps",
+        ),
+        Panel(
             "Fetches of status lists",
             "By result. Empty without status_list.",
             {
@@ -125,6 +132,13 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
     ),
     "Policy": (
+        Panel(
+            "Budgets",
+            "Spendings of rules' budgets. exhausted was refused; away and full too, as the store "
+            "did not count. Empty without budgets.",
+            {"{{rule}} {{result}}": rates_by("rule, result", "authz_budgets_total")},
+            "reqps",
+        ),
         Panel(
             "Policies in force",
             "Servers by version of the policy. More than one line is a rollout.",
@@ -165,6 +179,22 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
                     f"{chosen('authz_revocations_last_look_timestamp_seconds')}"
                 )
             },
+            "s",
+        ),
+        Panel(
+            "Signals",
+            "Security events and logouts that issuers told of, by what became of them.",
+            {"{{result}}": growth_by("result", "authz_signals_total")},
+        ),
+        Panel(
+            "Polls of transmitters",
+            "Questions for security events, and whether they were answered.",
+            {"{{issuer}} {{result}}": growth_by("issuer, result", "authz_signal_polls_total")},
+        ),
+        Panel(
+            "Silence of transmitters",
+            "Since the last valid signal came, or an answer to a poll, as of the scrape.",
+            {"{{issuer}}": age("authz_signals_last_timestamp_seconds")},
             "s",
         ),
         Panel(

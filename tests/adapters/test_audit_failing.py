@@ -20,6 +20,7 @@ from authz.adapters.audit.log import AuditError, AuditLog
 from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import whole_records
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.storm import CHECK
 from support.world import READ, World, check_request, reason_of
@@ -270,7 +271,7 @@ class Running:
 
     def recorded(self) -> set[str]:
         """The ids of the allows in the log, each of which is a whole line."""
-        records = [json.loads(line) for line in self.log.read_text().splitlines()]
+        records = whole_records(self.log)
         ids = [one["decision_id"] for one in records]
         assert len(ids) == len(set(ids))
         return {one["decision_id"] for one in records if one["decision"] == "allow"}

@@ -26,6 +26,7 @@ from authz.adapters.audit.sinks.writer import SinkWriter, WriterLimits
 from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import whole_lines, whole_records
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from lab.storm import CHECK
 from support.audit_chain import key_in, line
@@ -149,7 +150,7 @@ def test_a_minute_away(tmp_path: Path, receiver: RecordReceiver) -> None:
     assert spooled.written == count
     assert numbers(other) == list(range(before + 1000))  # the oldest are kept
     assert plain.written + plain.dropped == count
-    found = [json.loads(line)["n"] for line in path.read_text().splitlines()]
+    found = [record["n"] for record in whole_records(path)]
     assert found == list(range(count))
 
 
@@ -166,7 +167,7 @@ def test_a_receiver_that_hangs_delays_nobody(tmp_path: Path, receiver: RecordRec
         assert reason_of(world.ask(token)) == "allow"
         asked.wait(PATIENCE_SECONDS)
         answers = [reason_of(world.ask(token)) for _ in range(300)]
-        wait_until(lambda: len(world.audit_path.read_text().splitlines()) == 301)
+        wait_until(lambda: len(whole_lines(world.audit_path)) == 301)
         assert not receiver.taken
         assert not go.is_set()
         assert status(world.audit, "hangs").dropped == 0
@@ -174,9 +175,7 @@ def test_a_receiver_that_hangs_delays_nobody(tmp_path: Path, receiver: RecordRec
         receiver.decide = always(Reply())
         go.set()
         wait_until(lambda: not status(world.audit, "hangs").spooled_bytes)
-        ids = [
-            json.loads(line)["decision_id"] for line in world.audit_path.read_text().splitlines()
-        ]
+        ids = [record["decision_id"] for record in whole_records(world.audit_path)]
         found = [json.loads(line)["decision_id"] for line in receiver.lines()]
 
     assert answers == ["allow"] * 300

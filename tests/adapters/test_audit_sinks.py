@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from authz.adapters.audit.sinks.sink import Sink, sink_of
+from lab.live_files import whole_lines
 from support.conformance.audit_sink import AuditSinkConformance, Destination
 
 
@@ -23,7 +24,7 @@ class File:
 
     def lines(self) -> list[str]:
         """Return what the file has."""
-        return self._path.read_text().splitlines() if self._path.exists() else []
+        return whole_lines(self._path) if self._path.exists() else []
 
     def break_(self) -> None:
         """Take the folder away."""

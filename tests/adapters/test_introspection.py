@@ -115,7 +115,7 @@ def test_store_against_a_model(steps: list[tuple[str, int, int]]) -> None:
             expected, ends = model.get(number, (None, 0.0))
             assert store.get(key) in ({expected, None} if now[0] < ends else {None})
         assert len(store) <= 8
-        assert store._kept.bytes <= 10_000
+        assert store._kept.currsize <= 10_000
 
 
 def test_store_keeps_no_token() -> None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
 from authz.adapters.audit.sinks.status import SinkStatus
+from authz.adapters.budgets import SpenderStatus, SpendResult
 from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import (
@@ -22,10 +23,12 @@ from authz.adapters.metrics import (
     OTHER_AGENTS,
     Metrics,
 )
-from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.revocation_file.telling import RevocationStatus
+from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListResult, StatusListStatus
 from authz.adapters.tls import TlsStatus
 from authz.core.reason import Reason
+from authz.core.single_use import UseKind
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.cache import CacheStatus
 from authz.edge.check_pool import PoolStatus
@@ -119,7 +122,10 @@ PARTS = ReportingParts(
             StatusListStatus("https://b.example", lists=0, oldest=None),
         )
     ),
-    revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
+    signals=None,
+    single_uses=Fixed(SingleUseStatus({(UseKind.TOKEN, UseResult.USED): 16})),
+    revocations=Fixed((RevocationStatus("file", 0, 0, 0, 2000.0),)),
+    spender=Fixed(SpenderStatus({("pay/pay", SpendResult.SPENT): 5})),
     audit=Fixed(AUDIT),
     tracer=None,
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
@@ -236,7 +242,9 @@ def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
         ("authz_cache_entries", {}, 8),
         ("authz_checks", {"waiting_for": "thread"}, 9),
         ("authz_checks", {"waiting_for": "others"}, 10),
-        ("authz_revocations_last_look_timestamp_seconds", {}, 2000),
+        ("authz_single_uses_total", {"kind": "token", "result": "used"}, 16),
+        ("authz_single_uses_total", {"kind": "proof", "result": "away"}, 0),
+        ("authz_revocations_last_look_timestamp_seconds", {"source": "file"}, 2000),
         ("authz_idle_seconds", {"part": "revocations"}, 9),
         ("authz_log_lost_total", {"cause": "repeated"}, 4),
         ("authz_audit_records_total", {"sink": "siem"}, 11),

@@ -20,7 +20,7 @@ from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.files import STABLE_SECONDS
 from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.revocation_file.watched import RevocationFile
-from authz.core.revocations import RevocationError
+from authz.core.revocations import RevocationError, read_entry
 from lab.ca import Authority
 from lab.config_builder import AT_ALICE, LAB
 from lab.issuer import Issuer, JwksServer
@@ -40,7 +40,7 @@ def lines_of(ids: Sequence[str]) -> bytes:
 
 def in_force(revocations: RevocationFile) -> set[str]:
     """The token ids that are revoked now."""
-    return {token_id for _, token_id in revocations.current.tokens}
+    return {read_entry(line).token_id or "" for line in revocations.current.lines}
 
 
 IN_PLACE = st.tuples(
@@ -294,7 +294,8 @@ def test_a_server_whose_files_are_rewritten(asked: Asked) -> None:
 
     assert asked.reasons(is_done) == {("alice", "policy_denied"), ("bob", "token_revoked")}
     for kind in ("config", "revocation"):
-        refused = f'authz_{kind}_reloads_total{{result="refused"}}'
+        source = 'source="file",' if kind == "revocation" else ""
+        refused = f'authz_{kind}_reloads_total{{{source}result="refused"}}'
         assert asked.server.metric(refused) == 0, "a half is no error either"
     asked.revoked.write_text(asked.entries.replace(asked.bob, ""))
     asked.config.write_text(asked.text.replace(DENY, ""))

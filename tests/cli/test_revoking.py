@@ -16,7 +16,8 @@ from authz.adapters.files import replace
 from authz.adapters.revocation_file import RevocationSettings, writing
 from authz.adapters.revocation_file.watched import RevocationFile
 from authz.adapters.revocation_file.writing import append
-from authz.core.revocations import Revocation, RevocationError, parse
+from authz.core.revocation_table import parse
+from authz.core.revocations import Revocation, RevocationError
 
 PROCESSES, LINES = 4, 15
 APPEND = """

@@ -1,6 +1,7 @@
 """A real Prometheus scrapes a real server under load: queries have data, and rules are healthy."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from lab.config_builder import LAB
 from lab.mesh import TRAVEL
 from support.prometheus import Prometheus, as_grafana, panels, program, promtool, rules
 from support.serving import SECONDS, Serving
-from support.world import READ, check_request, wait_until
+from support.world import PATIENCE_SECONDS, READ, check_request
 
 # Panels of what this server does not have say so.
 WITHOUT: Final = "Empty without"
@@ -37,6 +38,19 @@ def load(server: Serving) -> None:
     server.garbage(1)
 
 
+def load_until(
+    scraped: tuple[Serving, Prometheus], wanted: Mapping[str, Callable[[], object]]
+) -> None:
+    """Cause load until each has been true once. Fails with the names of the others."""
+    server, prometheus = scraped
+    end = time.monotonic() + PATIENCE_SECONDS
+    while wanted := {name: has_come for name, has_come in wanted.items() if not has_come()}:
+        told = f"still without data: {[*wanted]}; last scrape: {prometheus.last_scrape()}"
+        assert time.monotonic() < end, told
+        load(server)
+        time.sleep(0.2)
+
+
 def answer(prometheus: Prometheus, panel: dict[str, Any]) -> list[Any]:
     """The series of all queries of a panel."""
     exprs = [as_grafana(target["expr"]) for target in panel["targets"]]
@@ -45,33 +59,30 @@ def answer(prometheus: Prometheus, panel: dict[str, Any]) -> list[Any]:
 
 def test_every_panel_has_data(scraped: tuple[Serving, Prometheus]) -> None:
     """Each query of the dashboard is one that Prometheus reads, and has what the load caused."""
-    server, prometheus = scraped
-    load(server)
-    needed = [panel for panel in panels() if WITHOUT not in panel["description"]]
-
-    def empty() -> list[str]:
-        load(server)
-        return [panel["title"] for panel in needed if not answer(prometheus, panel)]
-
-    wait_until(lambda: not empty())
+    _, prometheus = scraped
+    wanted = {
+        panel["title"]: partial(answer, prometheus, panel)
+        for panel in panels()
+        if WITHOUT not in panel["description"]
+    }
+    load_until(scraped, wanted)
     for panel in panels():
         answer(prometheus, panel)
 
 
 def test_rules_are_healthy(scraped: tuple[Serving, Prometheus]) -> None:
     """Prometheus evaluates each rule without an error, and a healthy server fires no alert."""
-    server, prometheus = scraped
-    load(server)
+    _, prometheus = scraped
 
     def known() -> list[dict[str, Any]]:
         groups = prometheus.get("rules")["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    wait_until(lambda: {rule["health"] for rule in known()} == {"ok"})
+    load_until(scraped, {"rules": lambda: {rule["health"] for rule in known()} == {"ok"}})
     assert len(known()) == len(rules("alert")) + len(rules("record"))
     assert not [rule["name"] for rule in known() if rule.get("state") == "firing"]
-    for rule in rules("record"):
-        wait_until(partial(prometheus.query, rule["record"]))
+    names = [rule["record"] for rule in rules("record")]
+    load_until(scraped, {name: partial(prometheus.query, name) for name in names})
 
 
 def test_promtool_takes_the_metrics(scraped: tuple[Serving, Prometheus]) -> None:

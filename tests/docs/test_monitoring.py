@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from authz.adapters.audit.records.line import CacheUse
+from authz.adapters.budgets import SpendResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
 from authz.core.decision import Effect
 from authz.core.reason import Reason
@@ -23,7 +24,7 @@ VALUES: Final[dict[str, set[str]]] = {
     "cache": set(CacheUse),
     "le": {repr(bound) for bound in BUCKETS_SECONDS},
     "state": {"usable", "refused"},
-    "result": {"taken", "refused", "success", "failure"},
+    "result": {"taken", "refused", "success", "failure", *SpendResult},
     "part": {"main", "revocations", "config", "pool"},
     "cause": set(LogStatus.__annotations__),
 }

@@ -1,6 +1,5 @@
 """The overlay for Envoy Gateway in a real Envoy, as ``support.envoy_gateway`` translates it."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -14,6 +13,7 @@ import yaml
 from lab.ca import Authority
 from lab.client import Client, Reply, bearer
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import logged
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER
 from lab.processes import Process
 from lab.upstream import Upstream
@@ -127,9 +127,8 @@ def write_config(folder: Path, authority: Authority, jwks_uri: str, rules: str) 
 
 def port_of(log: Path) -> int:
     """Return the port that the server chose, 0 before it serves."""
-    for line in log.read_text().splitlines():
-        if '"listen":' in line:
-            return int(json.loads(line)["listen"].rpartition(":")[2])
+    for address in logged(log, "listen"):
+        return int(address.rpartition(":")[2])
     return 0
 
 

@@ -12,6 +12,7 @@ from lab.ca import Authority
 from lab.client import Client, bearer
 from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap, tls_bootstrap
+from lab.live_files import logged
 from lab.mesh import CHECK_TIMEOUT, GATEWAY, TRAVEL, Mesh, Server
 from lab.upstream import Upstream
 from support.load import Answers, under_load
@@ -150,8 +151,9 @@ class TlsServer:
         changes = listen.with_(("server", "tls"), self._tls)
         server = self._mesh.server(f"{self._name}-{life}", changes)
         server.wait_ready()
-        last = server.process.log.read_text().rpartition('"listen":"127.0.0.1:')[2]
-        return server, int(last.partition('"')[0])
+        log = server.process.log
+        server.process.wait_until(lambda: bool(logged(log, "listen")))  # it is ready before
+        return server, int(logged(log, "listen")[-1].rpartition(":")[2])
 
     def restart(self) -> None:
         """End it as an operator does, and start it again on its port."""

@@ -15,6 +15,7 @@ from lab import demo
 from lab.client import Client, bearer
 from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap
+from lab.live_files import whole_lines
 from lab.mesh import GATEWAY, ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
 from lab.table import as_expected, sent
 from support.load import under_load
@@ -201,12 +202,15 @@ def test_cache_and_ids(mesh: Mesh) -> None:
         dict(client.get(BALANCE, token).seen_headers("x-agent-decision-id"))["x-agent-decision-id"]
         for _ in range(3)
     ]
-    log = mesh.servers[0].audit
-    wait_until(lambda: all(one in log.read_text() for one in ids))
-    records = [line for line in log.read_text().splitlines() if any(i in line for i in ids)]
+
+    def records() -> list[str]:
+        lines = whole_lines(mesh.servers[0].audit)
+        return [line for line in lines if any(one in line for one in ids)]
+
+    wait_until(lambda: len(records()) == 3)
 
     assert len(set(ids)) == 3
-    assert ['"cache":"miss"' in line for line in records] == [True, False, False]
+    assert ['"cache":"miss"' in line for line in records()] == [True, False, False]
 
 
 def test_no_token_in_any_output(mesh: Mesh) -> None:
@@ -214,11 +218,11 @@ def test_no_token_in_any_output(mesh: Mesh) -> None:
     token = mesh.issuer.token(TRAVEL, scope=READ)
     client, audit = mesh.agent(TRAVEL), mesh.servers[0].audit
     wait_until(lambda: mesh.servers[0].metric("authz_audit_queue_length") == 0)
-    before = len(audit.read_text().splitlines())
+    before = len(whole_lines(audit))
     client.get(BALANCE, token)
     client.get(BALANCE, token[:-3])
     client.get(BALANCE, f"{token} {token}")
-    wait_until(lambda: len(audit.read_text().splitlines()) == before + 3)
+    wait_until(lambda: len(whole_lines(audit)) == before + 3)
     outputs = [path.read_text() for path in mesh.folder.glob("*.log")]
     outputs += [mesh.servers[0].audit.read_text(), mesh.servers[0].get("/metrics")[1]]
     for part in (token, *token.split(".")[1:], token.split(".")[1][:40]):
@@ -409,9 +413,13 @@ def test_the_proxys_own_log(mesh: Mesh) -> None:
     """Envoy's access log has the decision, its reason and its id from the dynamic metadata."""
     reply = mesh.agent(TRAVEL).get(BALANCE, mesh.issuer.token(TRAVEL, scope="x"))
     decision_id = reply.body.decode().split("decision: ")[1].strip()
-    log = mesh.folder / "envoy.log"
-    wait_until(lambda: decision_id in log.read_text())
-    line = next(line for line in log.read_text().splitlines() if decision_id in line)
+
+    def lines() -> list[str]:
+        log = whole_lines(mesh.folder / "envoy.log")
+        return [line for line in log if decision_id in line]
+
+    wait_until(lines)
+    line = lines()[0]
 
     assert '"decision":"deny"' in line
     assert '"reason":"scope"' in line

@@ -4,7 +4,6 @@ The headers of the connections are as Istio has its proxies write them: the gate
 ``x-forwarded-client-cert``, and the sidecar appends its own element to it.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lab.client import Client, Reply
 from lab.config_builder import LAB
 from lab.dpop import DpopClient
 from lab.envoy import Envoy, bootstrap
+from lab.live_files import whole_lines, whole_records
 from lab.mesh import AUDIENCE, GATEWAY, PAYMENTS, TRAVEL, Mesh, Server
 from support.world import wait_until
 
@@ -154,8 +154,8 @@ def test_a_proof_is_for_one_of_them(hops: Hops) -> None:
 
     assert hops.ask(hops.sidecar, TRAVEL, token, proof(), scheme="DPoP").status == 200
     assert hops.ask(hops.gateway, TRAVEL, token, proof(), scheme="DPoP").reason == "dpop_proof"
-    wait_until(lambda: "the proof was used before" in hops.server.audit.read_text())
-    records = [json.loads(line) for line in hops.server.audit.read_text().splitlines()]
+    wait_until(lambda: "the proof was used before" in str(whole_lines(hops.server.audit)))
+    records = whole_records(hops.server.audit)
     assert [one["decision"] for one in records[-2:]] == ["allow", "deny"]  # gateway, sidecar
 
 

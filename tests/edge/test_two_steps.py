@@ -7,7 +7,8 @@ import pytest
 
 from authz._pb import ext_authz_pb2 as pb
 from authz._pb import ext_mcp_pb2
-from authz.core.revocations import Revocation, Revocations
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.edge.agentgateway import McpGuardrails
 from authz.edge.methods import Method, Undecided
 from lab.config_builder import LAB
@@ -128,7 +129,7 @@ def test_a_change_between_the_steps_counts(world: World) -> None:
     data = asked(world, world.token())
     new, known = begun(world.authorization, data), begun(world.authorization, data)
     assert said(begun(world.authorization, data).decide(remaining, may_wait=False)) == "allow"
-    world.revocations.current = Revocations((Revocation(agent=TRAVEL),))
+    world.revocations.file.current = Revocations((Revocation(agent=TRAVEL),))
     world.revocations.generation += 1
 
     assert said(new.decide(remaining, may_wait=False)) == "agent_suspended"

@@ -16,6 +16,7 @@ from authz.edge.methods import AUTHORIZATION
 from lab.ca import Authority, Svid
 from lab.config_builder import LAB
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import logged
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER, Server
 from support.mounted import LAYOUTS, Layout, pem_of
 from support.world import wait_until
@@ -84,7 +85,8 @@ def test_rotations_under_load(tmp_path: Path, name: str, kind: str) -> None:
     answers: Counter[str] = Counter()
     stop = threading.Event()
     with serving(tmp_path, layout, kind) as server:
-        listening = server.process.log.read_text().rpartition('"listen":"')[2].partition('"')[0]
+        server.process.wait_until(lambda: bool(logged(server.process.log, "listen")))
+        listening = logged(server.process.log, "listen")[-1]
 
         def load() -> None:
             while not stop.wait(0.005):

@@ -19,6 +19,7 @@ from authz.config import ConfigError, load
 from authz.server.supervisor import Supervisor
 from authz.server.worker_metrics import MergedMetrics, merged, parse_samples
 from lab.config_builder import LAB
+from lab.live_files import whole_records
 from lab.mesh import TRAVEL, Mesh, Server
 from support.load import under_load
 from support.serving import Serving
@@ -132,8 +133,7 @@ def test_audit_lines_of_all_are_whole(mesh: Mesh) -> None:
     for _ in range(20):
         client.get(BALANCE, token)
     until(lambda: mesh.servers[0].metric('authz_audit_queue_length{sink="file"}') == 0)
-    lines = mesh.servers[0].audit.read_text().splitlines()
-    ids = [json.loads(line)["decision_id"] for line in lines]
+    ids = [record["decision_id"] for record in whole_records(mesh.servers[0].audit)]
 
     assert len(ids) == len(set(ids)) >= 20
 

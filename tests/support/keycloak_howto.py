@@ -1,6 +1,5 @@
 """The how-to for Keycloak, run: its commands against a real one, its configs behind an Envoy."""
 
-import json
 import os
 import re
 import subprocess
@@ -14,6 +13,7 @@ from lab.client import Client, Reply
 from lab.config_builder import LAB
 from lab.envoy import Envoy, bootstrap
 from lab.keycloak import HOME, Realm
+from lab.live_files import whole_records
 from lab.mesh import Mesh, Server
 from support.world import wait_until
 
@@ -98,10 +98,13 @@ class Proxy:
     def record(self, reply: Reply) -> dict[str, Any]:
         """Return the audit record of an allowed request, once it is written."""
         decision_id = dict(reply.seen_headers())["x-agent-decision-id"]
-        wait_until(lambda: decision_id in self.server.audit.read_text())
-        lines = self.server.audit.read_text().splitlines()
-        found: dict[str, Any] = json.loads(next(line for line in lines if decision_id in line))
-        return found
+
+        def found() -> list[dict[str, Any]]:
+            records = whole_records(self.server.audit)
+            return [record for record in records if record["decision_id"] == decision_id]
+
+        wait_until(found)
+        return found()[0]
 
 
 def serve(mesh: Mesh, name: str, config: dict[str, Any]) -> Proxy:

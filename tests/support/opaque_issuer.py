@@ -19,6 +19,7 @@ from lab.ca import Authority
 from lab.config_builder import LAB, ConfigBuilder
 from lab.dpop import DpopClient
 from lab.issuer import MADE, SigningKey
+from lab.live_files import whole_lines
 from lab.mesh import AUDIENCE, PAYMENTS, TRAVEL
 from lab.processes import Process
 from support.jwks_server import ec_key
@@ -69,7 +70,7 @@ class OpaqueIssuer(AbstractContextManager["OpaqueIssuer"]):
         self.url = self._url()
 
     def _url(self) -> str:
-        lines = self._process.log.read_text().splitlines()
+        lines = whole_lines(self._process.log)
         return next((line for line in lines if line.startswith("http")), "")
 
     def _clients(self) -> list[dict[str, Any]]:

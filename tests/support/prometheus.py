@@ -23,7 +23,10 @@ OBSERVABILITY: Final = ROOT / "deploy" / "observability"
 RULES: Final = OBSERVABILITY / "authz-rules.yaml"
 DASHBOARD: Final = OBSERVABILITY / "grafana" / "dashboards" / "authz.json"
 UNPACKED: Final = ROOT / ".venv-prometheus" / "usr" / "bin"
-_STEP: Final = "200ms"  # of scrapes and rules, so that rates have values within a second
+# Prometheus gives up on a scrape after as long. With coverage, on a busy machine, the pages of two
+# workers take 0.15 s, and more on a slow one.
+_STEP: Final = "3s"
+_RATE: Final = "30s"  # holds several scrapes, though some may fail
 _READY: Final = "Server is ready to receive web requests"
 _LISTENS: Final = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:\d+)')
 
@@ -62,7 +65,7 @@ def panels() -> list[dict[str, Any]]:
 
 def as_grafana(query: str) -> str:
     """Return a dashboard's query with the values that Grafana puts into it."""
-    values = {"$__rate_interval": "5s", "$__range": "1m", "$job": "authz", "$instance": ".+"}
+    values = {"$__rate_interval": _RATE, "$__range": "1m", "$job": "authz", "$instance": ".+"}
     for name, value in values.items():
         query = query.replace(name, value)
     assert "$" not in query
@@ -75,7 +78,7 @@ class Prometheus(AbstractContextManager["Prometheus"]):
     def __init__(self, folder: Path, target: str) -> None:
         """Start it."""
         config = {
-            "global": {"scrape_interval": _STEP, "evaluation_interval": _STEP},
+            "global": {"scrape_interval": _STEP, "evaluation_interval": "1s"},
             "rule_files": [str(RULES)],
             "scrape_configs": [
                 {"job_name": "authz", "static_configs": [{"targets": [target]}]},
@@ -106,6 +109,12 @@ class Prometheus(AbstractContextManager["Prometheus"]):
             answer: dict[str, Any] = json.load(response)
         assert answer["status"] == "success"
         return dict(answer["data"])
+
+    def last_scrape(self) -> str:
+        """Return what became of the last scrape, in Prometheus' words."""
+        found = self.get("targets")["activeTargets"]
+        keys = ("health", "lastScrapeDuration", "lastError")
+        return str([{key: one[key] for key in keys} for one in found])
 
     def query(self, query: str) -> list[Any]:
         """Return the series of a query's answer."""

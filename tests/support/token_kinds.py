@@ -71,6 +71,7 @@ def issuer(r: random.Random) -> Members:
         "scope_claim": r.choice(["scope", "scope", "scp"]),
         "actor": {"claim": claim, "map": r.choice(MAPS), "patterns": r.choice(PATTERNS)},
         "max_actors": r.choice([1, 2, 4]),
+        "one_time": r.random() < 0.3,
     }
     if claim != "act" and r.random() < 0.3:
         made["person_shown_by"] = r.choice(SHOWN_BY)

@@ -1,6 +1,5 @@
 """The server's core in this process: real config, keys and certificates; checks as bytes."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -21,6 +20,7 @@ from authz.wiring.parts import open_parts
 from lab.ca import Authority, Svid
 from lab.config_builder import LAB, ConfigBuilder
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import whole_records
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
 from support.audit_schema import require_valid_file
 from support.canary import canary
@@ -62,8 +62,8 @@ class World(AbstractContextManager["World"]):
             self.parts.start()
             self._opened = opened.pop_all()
         self.service, self.metrics = self.parts.service, self.parts.metrics
-        self.revocations, self.keys = self.parts.revocations, self.parts.keys
-        self.audit, self.replays = self.parts.audit, self.parts.replays
+        self.revocations, self.keys = self.parts.shared.revocations, self.parts.keys
+        self.audit = self.parts.audit
         source = ConfigSource(folder / "authz.yaml")  # for tests that write one
         self.reload = ConfigReload(source, self.parts.reconfigure)
         self.registry = build_metrics(self.parts, self.reload, Liveness()).registry
@@ -118,7 +118,7 @@ class World(AbstractContextManager["World"]):
     def audit_records(self) -> list[dict[str, Any]]:
         """Return the records of the audit log once everything was written."""
         wait_until(lambda: not self.audit.status().queued)
-        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+        return whole_records(self.audit_path)
 
 
 def check_request(

@@ -28,13 +28,14 @@ from bench.servers import (
     GO_ECHO,
     GRPCIO,
     OURS,
+    SHARED,
     go_rules,
 )
 from lab.ca import Authority
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
 
-ALL = (OURS, GRPCIO, "bare", "stock", "ours-stock", BEFORE, C_ECHO, GO_ECHO, GO, GO_CACHE)
+ALL = (OURS, GRPCIO, SHARED, "bare", "stock", "ours-stock", BEFORE, C_ECHO, GO_ECHO, GO, GO_CACHE)
 
 
 @pytest.fixture(scope="module")

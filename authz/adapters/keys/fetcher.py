@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from cachetools import FIFOCache
+
 from authz.adapters.fetched import FetchError
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.sources import KeyDocumentSource, key_document_source
@@ -67,7 +69,7 @@ class Fetcher:
     last_success: float | None = None
     next_refresh: float | None = None
     _condition: threading.Condition = field(default_factory=threading.Condition)
-    _absent: dict[str, None] = field(default_factory=dict)  # kids, the oldest first
+    _absent: FIFOCache[str, None] = field(default_factory=lambda: FIFOCache(MAX_ABSENT_KEY_IDS))
     _wanted: bool = False
     _started: bool = False
     _stopping: bool = False
@@ -120,17 +122,12 @@ class Fetcher:
             )
             was_fetched = self._ended >= target and self.successes > successes
             if was_fetched and not is_under_way and not known():
-                self._remember_absent(key_id)
+                self._absent[key_id] = None
 
     def content_changed(self) -> None:
         """Forget which kids are absent: they may exist now."""
         with self._condition:
             self._absent.clear()
-
-    def _remember_absent(self, key_id: str) -> None:
-        while len(self._absent) >= MAX_ABSENT_KEY_IDS:
-            del self._absent[next(iter(self._absent))]
-        self._absent[key_id] = None
 
     def _cooldown(self) -> float:
         settings = self.source.settings

@@ -65,6 +65,12 @@ FAMILIES: Final[dict[str, Family]] = {
         ("waiting_for",),
         "Checks waiting for a thread, or for a remote party (keys, introspection, decision point)",
     ),
+    "authz_single_uses": Family(
+        _COUNTER,
+        ("kind", "result"),
+        "Uses of DPoP proofs and one-time tokens: passed, passed_locally (the store was away), used"
+        " (before), away, full, ended (while it waited)",
+    ),
     "authz_cache_entries": Family(_GAUGE, (), "Decisions in the cache"),
     "authz_keys": Family(
         _GAUGE,
@@ -116,6 +122,11 @@ FAMILIES: Final[dict[str, Family]] = {
         _GAUGE,
         ("issuer",),
         "1 while a circuit breaker is open: some agent's questions failed and are not sent",
+    ),
+    "authz_budgets": Family(
+        _COUNTER,
+        ("rule", "result"),
+        "Spendings of rules' budgets, by what became of them",
     ),
     "authz_status_list_fetches": Family(
         _COUNTER,
@@ -194,16 +205,26 @@ FAMILIES: Final[dict[str, Family]] = {
         (),
         "1 while the config on disk is invalid and the last valid config stays in force",
     ),
-    "authz_revocations": Family(_GAUGE, (), "Revocations in force"),
+    "authz_revocations": Family(_GAUGE, ("source",), "Revocations in force, of file and store"),
     "authz_revocation_reloads": Family(
         _COUNTER,
-        ("result",),
-        "Reloads of changed revocations",
+        ("source", "result"),
+        "Changes of the revocations of file and store, taken or refused as invalid",
     ),
     "authz_revocations_last_look_timestamp_seconds": Family(
         _GAUGE,
-        (),
-        "When the revocation file was last checked for changes",
+        ("source",),
+        "When the revocations of file and store were last checked for changes",
+    ),
+    "authz_revocations_away": Family(
+        _GAUGE,
+        ("source",),
+        "1 while the store has not said what is revoked for longer than away_after",
+    ),
+    "authz_revocations_lost": Family(
+        _COUNTER,
+        ("source",),
+        "How often the store had lost revocations, which were then written to it again",
     ),
     "authz_callers_refused": Family(
         _COUNTER,
@@ -235,6 +256,21 @@ FAMILIES: Final[dict[str, Family]] = {
         _GAUGE,
         ("part",),
         "Time since a part of the process (main, revocations, config, pool) last made progress",
+    ),
+    "authz_signals": Family(
+        _COUNTER,
+        ("issuer", "event", "result"),
+        "Security events and logouts that issuers told of (revoked, restored, noted, unmapped,"
+        " repeated, refused, failed)",
+    ),
+    "authz_signal_polls": Family(
+        _COUNTER, ("issuer", "result"), "Polls of transmitters (success, failure)"
+    ),
+    "authz_signals_last_timestamp_seconds": Family(
+        _GAUGE,
+        ("issuer",),
+        "When the last valid signal of a transmitter's issuer came, or the last answer to a poll;"
+        " at first, the start",
     ),
     "authz_log_lost": Family(
         _COUNTER,

@@ -1,11 +1,13 @@
 """Watches the revocation file: added lines count at once, removed lines when the file rests.
 
 Each change makes all cached decisions stale. A file that can't be read, or has an invalid line, is
-not used: the last valid revocations stay.
+not used: the last valid revocations stay. Only lines that are new are read, a few at a time, so
+that checks go on however long the file is.
 """
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -19,28 +21,30 @@ from authz.adapters.files import (
     StabilityTimer,
     look,
 )
+from authz.adapters.pacing import free, paced
 from authz.adapters.revocation_file.settings import RevocationSettings
+from authz.adapters.revocation_file.telling import RevocationStatus, tell_added, tell_removed
 from authz.core.decision import Agent, Delegation
-from authz.core.revocations import MAX_BYTES, RevocationError, Revocations, parse
+from authz.core.request import Operation
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import (
+    MAX_BYTES,
+    Revocation,
+    RevocationError,
+    decode,
+    read_entry,
+    read_lines,
+)
 
 _log: Final = logging.getLogger("authz.revocations")
 
 
 @dataclass(frozen=True, slots=True)
-class RevocationStatus:
-    """The state of the revocations.
+class _Found:
+    """What the file holds: all of its lines, and the entries of those that were not in force."""
 
-    Attributes:
-        entries: revocations in force.
-        taken: changes of the file that are in force.
-        refused: changes that were not used, as the file was invalid.
-        looked_at: unix seconds of the last check for a change.
-    """
-
-    entries: int
-    taken: int
-    refused: int
-    looked_at: float
+    lines: set[bytes]
+    new: dict[bytes, Revocation]
 
 
 class RevocationFile:
@@ -48,31 +52,34 @@ class RevocationFile:
 
     Attributes:
         path: of the file, None if the config names none.
-        current: the revocations in force; swapped as a whole.
-        generation: grows with every change.
+        current: the revocations in force; only the refreshing thread changes them.
     """
 
-    def __init__(self, settings: RevocationSettings) -> None:
-        """Read the file. Raises RevocationError."""
+    def __init__(
+        self, settings: RevocationSettings, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Read the file, and call ``changed`` after each later change. Raises RevocationError."""
         self.path = Path(settings.file) if settings.file is not None else None
-        self.generation = 0
+        self._changed = changed
         self._taken = 0
         self._refused = 0
         self.current = Revocations()
         self._rest = StabilityTimer()
         self._look: FileView | None = None
-        self._found: Revocations | RevocationError = self.current  # in the file, by the last check
+        self._found: _Found | RevocationError | None = None  # by the last check, until believed
         self._doubted_since: float | None = None  # monotonic seconds
         self._is_believed = True  # whether the file as found is completely in force, or was refused
         if self.path is not None:
-            self.current = self._first(self.path)
+            self._first(self.path)
         self._looked_at = time.time()
 
     def status(self) -> RevocationStatus:
         """Return the state of the revocations."""
-        return RevocationStatus(len(self.current), self._taken, self._refused, self._looked_at)
+        return RevocationStatus(
+            "file", len(self.current), self._taken, self._refused, self._looked_at
+        )
 
-    def _first(self, path: Path) -> Revocations:
+    def _first(self, path: Path) -> None:
         """Read the file for the first time. Raises RevocationError."""
         self._look_at(path)
         for _ in range(ATTEMPTS):
@@ -81,7 +88,9 @@ class RevocationFile:
                 self._look_at(path)
         if isinstance(self._found, RevocationError):
             raise self._found
-        return self._found
+        if self._found is not None:
+            self._add(self._found)
+            self._found.new.clear()
 
     def settle(self) -> None:
         """Wait until the file rests, as half of it may have been read. Raises RevocationError."""
@@ -106,15 +115,24 @@ class RevocationFile:
         self._looked_at = time.time()
 
     def _refresh(self, path: Path, now: float) -> None:
-        if self._look_at(path) and isinstance(self._found, Revocations):
-            self._take(self.current.joined(self._found))
+        self._look_at(path)
+        if isinstance(self._found, _Found) and self._add(self._found):
+            self._took()
+            tell_added(self._found.new.values(), len(self._found.new))
+            self._found.new.clear()
         if self._rest.is_long_enough(self._look, now) and not self._is_believed:
             self._is_believed = True
-            if isinstance(self._found, Revocations):
-                self._take(self._found)
-            else:
-                self._refuse(self._found)
+            self._believe()
         self._tell_of_a_bad_file(now)
+        if self.current.expire(time.time()):
+            self._changed()
+
+    def _believe(self) -> None:
+        found, self._found = self._found, None
+        if isinstance(found, RevocationError):
+            self._refuse(found)
+        elif found is not None and self._remove_all_but(found.lines):
+            self._took()
 
     def _tell_of_a_bad_file(self, now: float) -> None:
         """Refuse, once, an invalid file that is written too often to rest."""
@@ -126,38 +144,68 @@ class RevocationFile:
             self._doubted_since = inf
             self._refuse(self._found)
 
-    def _look_at(self, path: Path) -> bool:
-        """Check the file, and read it if it is new; return whether it is."""
+    def _look_at(self, path: Path) -> None:
+        """Check the file, and read it if it is new."""
         before = self._look
         fresh, data = look(path, MAX_BYTES, before)
-        is_new = before is None or fresh.content != before.content
-        if is_new:
+        if before is None or fresh.content != before.content:
             self._is_believed = False
-            self._found = _parsed(path, fresh, data)
+            self._found = self._read(path, fresh, data)
         self._look = fresh  # last: if memory ran out while parsing, the next check finds it new
-        return is_new
 
-    def _take(self, fresh: Revocations) -> None:
-        if fresh == self.current:
-            return
-        self.current = fresh
-        self.generation += 1  # after the swap: a reader who sees it sees the entries as well
+    def _read(self, path: Path, view: FileView, data: bytes | None) -> _Found | RevocationError:
+        if data is None:
+            return RevocationError(f"{path} can't be read: {view.error}")
+        try:
+            return self._parsed(data)
+        except RevocationError as error:
+            return RevocationError(f"{path}: {error}")
+
+    def _parsed(self, data: bytes) -> _Found:
+        """Read the lines that are not in force. Raises RevocationError for the first bad line."""
+        if len(data) > MAX_BYTES:
+            raise RevocationError(f"larger than {MAX_BYTES} bytes")
+        found = _Found(set(), {})
+        now = time.time()
+        for number, line in paced(read_lines(data)):
+            found.lines.add(line)
+            if line in self.current.lines:
+                continue
+            try:
+                entry = read_entry(line)
+            except RevocationError as error:
+                raise RevocationError(f"line {number}: {error}") from None
+            if not entry.is_over(now):
+                found.new[line] = entry
+        return found
+
+    def _add(self, found: _Found) -> int:
+        """Put the new entries into force, and return their number."""
+        for line, entry in paced(found.new.items()):
+            if line not in self.current.lines:  # as it is if memory ran out after it
+                self.current.add(line, entry)
+        return len(found.new)
+
+    def _remove_all_but(self, lines: set[bytes]) -> int:
+        """Take back what the file no longer has, and return the number of entries."""
+        gone = [line for line in paced(self.current.lines) if line not in lines]
+        for line in paced(gone):
+            self.current.remove(line)
+        tell_removed(map(decode, gone), len(gone))
+        free(lines)
+        return len(gone)
+
+    def _took(self) -> None:
+        self._changed()  # after the change: a reader who sees it sees the entries as well
         self._taken += 1
-        _log.info("revocations reloaded", extra={"entries": len(fresh)})
+        _log.info("revocations reloaded", extra={"entries": len(self.current)})
 
     def _refuse(self, why: RevocationError) -> None:
         self._refused += 1
         _log.error("revocations not reloaded; the last valid ones stay in force: %s", why)
 
-    def check(self, agent: Agent, delegation: Delegation) -> None:
-        """Require that neither is revoked. Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED)."""
-        self.current.check(agent, delegation)
-
-
-def _parsed(path: Path, found: FileView, data: bytes | None) -> Revocations | RevocationError:
-    if data is None:
-        return RevocationError(f"{path} can't be read: {found.error}")
-    try:
-        return parse(data)
-    except RevocationError as error:
-        return RevocationError(f"{path}: {error}")
+    def check(
+        self, agent: Agent, delegation: Delegation, operations: tuple[Operation, ...]
+    ) -> None:
+        """Require that none is revoked. Raises Denied, as ``Revocations.check``."""
+        self.current.check(agent, delegation, operations)

@@ -91,7 +91,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     issued_at, expires_at = check_times(members, issuer, now)
     if not is_plain:  # older issuers leave this and jti out
         _check_client(members)
-    token_id = _token_id(members, is_plain=is_plain)
+    token_id = _token_id(members, issuer, is_plain=is_plain)
     check_restrictions(members, issuer)
     check_workload(members, issuer)
     return Claims(
@@ -116,7 +116,7 @@ def claim_faults(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     ]
     of_rest: list[tuple[bool, Check]] = [
         (not is_plain, lambda: _check_client(members)),
-        (True, lambda: _token_id(members, is_plain=is_plain)),
+        (True, lambda: _token_id(members, issuer, is_plain=is_plain)),
         (True, lambda: check_restrictions(members, issuer)),
         (True, lambda: check_workload(members, issuer)),
         (True, lambda: name_in(members, "sub")),
@@ -150,11 +150,12 @@ def check_own_claims(jws: Jws, issuer: IssuerSettings, now: float) -> OwnClaims:
     issued_at, expires_at = check_times(jws.payload, issuer, now)
     is_plain = jws.header.media_type in _PLAIN
     read_reference(jws.payload, issuer)
-    return OwnClaims(issued_at, expires_at, _token_id(jws.payload, is_plain=is_plain))
+    return OwnClaims(issued_at, expires_at, _token_id(jws.payload, issuer, is_plain=is_plain))
 
 
-def _token_id(members: Mapping[str, Any], *, is_plain: bool) -> str:
-    return name_in(members, "jti") if "jti" in members or not is_plain else ""
+def _token_id(members: Mapping[str, Any], issuer: IssuerSettings, *, is_plain: bool) -> str:
+    must_have = not is_plain or issuer.one_time
+    return name_in(members, "jti") if must_have or "jti" in members else ""
 
 
 def _has_scopes(members: Mapping[str, Any], issuer: IssuerSettings, *, is_plain: bool) -> bool:

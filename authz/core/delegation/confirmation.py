@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from authz.core.choice import Need
-from authz.core.decision import Agent, SingleUseProof
+from authz.core.decision import Agent
 from authz.core.delegation.credential import Credential
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route
+from authz.core.single_use import SingleUse
 
 THUMBPRINT: Final = "x5t#S256"  # of the client's certificate (RFC 8705 section 3.1)
 _PROOF_KEY: Final = "jkt"  # thumbprint of the DPoP key (RFC 9449 section 6.1)
@@ -32,7 +33,7 @@ def check_confirmation(
     route: Route,
     proofs: DpopVerifier,
     now: float,
-) -> SingleUseProof | None:
+) -> SingleUse | None:
     """Check the binding that a token's claims name, if any; return the DPoP proof.
 
     The caller must see to it that the proof is not used again.
@@ -40,15 +41,15 @@ def check_confirmation(
     Raises Denied(CNF_UNSUPPORTED | POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
     """
     bindings = required_bindings(members, issuer, route)
-    single_use: SingleUseProof | None = None
+    proof: SingleUse | None = None
     if _PROOF_KEY in bindings:
-        single_use = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
+        proof = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
     elif credential.is_dpop:
         detail = "the DPoP scheme was used with a token that is not bound to a DPoP key"
         raise Denied(Reason.CNF_MISMATCH, detail, scheme=DPOP_SCHEME)
     if THUMBPRINT in bindings:
         _check_certificate(bindings[THUMBPRINT], agent)
-    return single_use
+    return proof
 
 
 def required_bindings(

@@ -2,17 +2,18 @@
 
 The proof's target is compared with the configured origin of the route's resource, never with a Host
 header; its method and path with the request that the proxy saw. The edge has a memory and refuses a
-proof that is sent twice; this module only names the proof (``SingleUseProof``).
+proof that is sent twice; this module only names the proof (``SingleUse``).
 """
 
 import hmac
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from authz.core.base64url import base64url
-from authz.core.decision import SingleUseProof
 from authz.core.delegation.credential import Credential, token_hash
 from authz.core.delegation.settings import DpopSettings, NonceNeed
 from authz.core.jose.jwk import Key, KeySetError, KeyVerifyError, proof_key
@@ -21,6 +22,7 @@ from authz.core.paths import canonical_path
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route, url_origin
+from authz.core.single_use import SingleUse
 
 MAX_PROOF_BYTES: Final = 4096  # an ES256 proof is 600 bytes, one of RSA-4096 2 KiB
 MAX_ID_CHARS: Final = 256
@@ -29,14 +31,32 @@ _URI: Final = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>/[^?#]*)?(?
 _NONCE_BYTES: Final = 18
 
 
+class NonceSecret(Protocol):
+    """The key from which nonces are derived, which may be replaced at any time."""
+
+    @property
+    def value(self) -> bytes:
+        """Return the key as it is now: 32 bytes or more."""
+
+
+class FixedSecret(msgspec.Struct, frozen=True):
+    """A secret that stays as it is."""
+
+    value: bytes
+
+    def __repr__(self) -> str:
+        """Return no part of it."""
+        return "FixedSecret()"
+
+
 class DpopVerifier:
     """Checks proofs, and makes the nonces that proofs may have to hold."""
 
-    def __init__(self, settings: DpopSettings, nonce_secret: bytes) -> None:
-        """Keep the settings; ``nonce_secret`` is the key from which nonces are derived."""
+    def __init__(self, settings: DpopSettings, secret: NonceSecret) -> None:
+        """Keep the settings, and the secret from which nonces are derived."""
         self._settings = settings
         self._algorithms = frozenset(settings.algorithms)
-        self._nonce_secret = nonce_secret
+        self._secret = secret
         self._needs_nonce = settings.nonce is NonceNeed.REQUIRED
 
     def check(
@@ -46,7 +66,7 @@ class DpopVerifier:
         request: Request,
         route: Route,
         now: float,
-    ) -> SingleUseProof:
+    ) -> SingleUse:
         """Check the proof for a token bound to ``key_thumbprint``: the steps of section 4.3.
 
         Raises Denied(POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
@@ -69,7 +89,9 @@ class DpopVerifier:
             )
         self._check_nonce(claims, now)  # 10. last: only a client that holds the key gets a nonce
         mark = sha256(f"{key.thumbprint} {proof_id}".encode()).digest()
-        return SingleUseProof(mark, issued_at + self._settings.max_age)
+        # It may be dated into the future by the skew, so it may have been used that much earlier.
+        made_at = issued_at - self._settings.clock_skew
+        return SingleUse(mark, made_at, issued_at + self._settings.max_age)
 
     def _sent(self, credential: Credential, route: Route) -> str:
         if not credential.is_dpop:  # section 7.2: must not be accepted as a bearer token
@@ -124,7 +146,7 @@ class DpopVerifier:
     def nonce(self, now: float) -> str:
         """Return the nonce of a time: all replicas with the secret derive the same nonce."""
         period = int(now / self._settings.nonce_lifetime)
-        mac = hmac.digest(self._nonce_secret, str(period).encode(), sha256)
+        mac = hmac.digest(self._secret.value, str(period).encode(), sha256)
         return base64url(mac[:_NONCE_BYTES])
 
 

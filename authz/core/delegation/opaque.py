@@ -99,7 +99,7 @@ class OpaqueTokens:
         ``exp``, these are the times of the answer and of its end.
 
         Raises Denied(TOKEN_TOO_LARGE | TOKEN_MALFORMED | TOKEN_ISSUER | STATUS_UNAVAILABLE |
-        TOKEN_INACTIVE | TOKEN_TYP | CNF_UNSUPPORTED | TOKEN_EXPIRED).
+        TOKEN_INACTIVE | TOKEN_CLAIM | TOKEN_TYP | CNF_UNSUPPORTED | TOKEN_EXPIRED).
         """
         self._check_form(token)
         issuer = self._issuer(token)
@@ -131,9 +131,11 @@ class OpaqueTokens:
 def _claims(answer: IntrospectionAnswer, issuer: IssuerSettings) -> Mapping[str, Any]:
     """Return an active answer's claims.
 
-    Raises Denied(TOKEN_ISSUER | TOKEN_TYP | CNF_UNSUPPORTED | TOKEN_EXPIRED).
+    Raises Denied(TOKEN_ISSUER | TOKEN_CLAIM | TOKEN_TYP | CNF_UNSUPPORTED | TOKEN_EXPIRED).
     """
     claims = {**answer.members}
+    if issuer.one_time:
+        _check_once(claims)
     if claims.setdefault("iss", issuer.issuer) != issuer.issuer:
         raise Denied(Reason.TOKEN_ISSUER, "the answer's iss is not the issuer that was asked")
     if claims.get("token_use") == "access_token":  # Ory Hydra's word for it
@@ -147,6 +149,17 @@ def _claims(answer: IntrospectionAnswer, issuer: IssuerSettings) -> Mapping[str,
             raise Denied(Reason.TOKEN_EXPIRED, "its exp has passed")
         claims["iat"] = answer.answered_at
     return claims
+
+
+def _check_once(claims: Mapping[str, Any]) -> None:
+    """Require what a token for one request needs. Raises Denied(TOKEN_CLAIM).
+
+    The answer's own times will not do: a later answer has later ones, when the use is forgotten.
+    """
+    for name in ("jti", "iat", "exp"):
+        if name not in claims:
+            detail = f"the answer has no {name}, which a token for one request needs"
+            raise Denied(Reason.TOKEN_CLAIM, detail)
 
 
 def _check_type(claims: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ Unchecked = Literal[
     "act.sub_profile",
     "act.cnf",
 ]
+MAX_CLOCK_SKEW_SECONDS: Final = 120.0
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own use and rules, and is never an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
@@ -206,6 +207,11 @@ class IssuerSettings(Settings):
     """required: a token must be bound to a key (cnf), and the caller must prove that it holds the
     key.
     """
+    one_time: bool = False
+    """Each of its tokens may be used for one request alone: a second request with it is refused. A
+    token then needs jti and iat, and an answer about an opaque token jti, iat and exp. Used tokens
+    are remembered until they end, as replay says.
+    """
     actor: ActorSettings = ActorSettings()
     """How its tokens name the acting agent."""
     person_shown_by: dict[ClaimText, tuple[str, ...]] | None = Field(default=None, min_length=1)
@@ -228,7 +234,7 @@ class IssuerSettings(Settings):
     """The longest accepted chain of actors. A longer chain is refused, never truncated."""
     max_lifetime: Duration = Field(default=86400.0, ge=1.0)
     """The longest accepted time between a token's iat and exp."""
-    clock_skew: Duration = Field(default=30.0, ge=0.0, le=120.0)
+    clock_skew: Duration = Field(default=30.0, ge=0.0, le=MAX_CLOCK_SKEW_SECONDS)
     """How far the issuer's clock may differ from this server's."""
 
     @model_validator(mode="before")

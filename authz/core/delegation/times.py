@@ -52,7 +52,7 @@ def _read_times(members: Mapping[str, Any], issuer: IssuerSettings) -> _Times:
     """Return the times. Raises Denied(TOKEN_CLAIM)."""
     expires_at = _time(members, "exp")
     # JWT-SVID section 3 requires no iat: such a token may have any age, which is counted from now.
-    is_dated = "iat" in members or issuer.bundle is None
+    is_dated = "iat" in members or issuer.bundle is None or issuer.one_time
     issued_at = _time(members, "iat") if is_dated else 0.0
     not_before = _time(members, "nbf") if "nbf" in members else issued_at
     return _Times(issued_at, not_before, expires_at, is_dated)

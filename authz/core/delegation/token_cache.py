@@ -75,6 +75,8 @@ class DelegationCache:
             return known.delegation
         read = Request("", "", "", headers, elsewhere=elsewhere, calls=calls)
         delegation = self._step.verify(read, agent, route, now)
+        if delegation.single_uses:  # it hardly ever comes again
+            return delegation
         self._known.put(key, _Verified(delegation, now, generation))
         return delegation
 

@@ -8,6 +8,7 @@ fetch or ask, and try again.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from authz.core.decision import Agent, Delegation
 from authz.core.delegation.authentication import check_authentication
@@ -21,6 +22,7 @@ from authz.core.delegation.credential import (
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.jwt_svid import by_trust_domain, trust_domain_of
+from authz.core.delegation.one_time import token_uses
 from authz.core.delegation.opaque import (
     AnswerLookup,
     NoAnswers,
@@ -40,6 +42,14 @@ from authz.core.needs import KeyNeeded
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route
+
+
+class NamedIssuer(Protocol):
+    """An issuer, as far as the look-up of a key names it."""
+
+    @property
+    def issuer(self) -> str:
+        """Its ``iss``."""
 
 
 class DelegationVerifier:
@@ -112,7 +122,7 @@ class DelegationVerifier:
             issuer, jws, usable_until = self._verified(credential.token, now)
         # 8. for this audience, valid now; 9. the caller is the actor, for a principal
         terms, own = self._terms.judge(jws, issuer, agent, route, now)
-        single_use = check_confirmation(  # 10. and holds the key that the token is bound to
+        proof = check_confirmation(  # 10. and holds the key that the token is bound to
             jws.payload,
             credential,
             request,
@@ -125,6 +135,7 @@ class DelegationVerifier:
         good_until = check_authentication(
             jws.payload, route, now
         )  # 11. of an authenticated principal
+        uses = token_uses(issuer, own)
         if not is_opaque:  # whose issuer has just said that it is active
             # 12. and its issuer's list does not revoke it: last, as the list may have to be fetched
             good_until = min(good_until, self._statuses.check(jws.payload, issuer, now))
@@ -138,7 +149,7 @@ class DelegationVerifier:
             token_id=own.token_id,
             mode=terms.mode,
             claims=jws.payload,
-            single_use=single_use,
+            single_uses=uses if proof is None else (proof, *uses),
             terms=terms,
             token_hash=digest,
         )
@@ -186,9 +197,7 @@ def find_issuer(
     return issuer
 
 
-def find_key(
-    keys: KeySet | None, issuer: IssuerSettings, jws: Jws, now: float
-) -> tuple[Key, float]:
+def find_key(keys: KeySet | None, issuer: NamedIssuer, jws: Jws, now: float) -> tuple[Key, float]:
     """Return the key of an issuer's set that the token names, and until when the set may be used.
 
     Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).

@@ -9,6 +9,7 @@ from authz.edge.beside_body import MAX_BESIDE_BODY_BYTES, BodyPlace, require_few
 from authz.edge.clock import Moment, TimeRemaining
 from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.presenting import note_check
+from authz.edge.envoy.reader import with_attempt
 from authz.edge.envoy.writer import check_response
 from authz.edge.ids import new_decision_id
 from authz.edge.service import CheckService, log_fault
@@ -51,6 +52,8 @@ class Authorization:
                 return check_response(service.refuse(error, begun, decision_id))
             answered = service.remembered(snapshot, check, begun, decision_id)
             if answered is None:
+                if snapshot.has_one_time_tokens:
+                    check = with_attempt(check, data)
                 return UndecidedCheck(service, snapshot, data, check, begun, decision_id)
             return check_response(answered)
         except Exception as error:  # noqa: BLE001 - an RPC error can be an allow to some proxies

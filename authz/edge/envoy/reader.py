@@ -230,6 +230,17 @@ def _sent(
     )
 
 
+def with_attempt(check: DecodedCheck, data: bytes) -> DecodedCheck:
+    """Return the check with the name of its request, from the message: its token may be for one.
+
+    Raises DecodeError.
+    """
+    if check.attempt:
+        return check
+    attributes = pb.CheckRequest.FromString(data).attributes
+    return msgspec.structs.replace(check, attempt=_attempt(attributes))
+
+
 def _attempt(attributes: pb.AttributeContext) -> bytes:
     """Return a name of the HTTP request, empty if the proxy gives no certain name.
 

@@ -17,6 +17,7 @@ from authz.transports.address_faults import UNIX, are_same, find_fault, find_obs
 Found = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
 _ADMIN: Final[Place] = ("admin", "listen")
+_SIGNALS: Final[Place] = ("signals", "listen")
 
 
 def address_problems(config: Config) -> Found:
@@ -59,6 +60,13 @@ def address_warnings(config: Config) -> Found:
             "operators by a network policy or firewall and say so by exposed: true"
         )
         yield _ADMIN, message
+    signals = config.signals
+    if signals is not None and signals.insecure and not _is_local(signals.listen):
+        message = (
+            "others may reach it without TLS: set tls, or listen on loopback, for the proxy that"
+            " ends TLS"
+        )
+        yield _SIGNALS, message
 
 
 def socket_warnings(config: Config) -> Found:
@@ -93,6 +101,8 @@ def _folders(config: Config) -> Iterator[tuple[Place, Path]]:
 def _bound(config: Config) -> Iterator[tuple[Place, str, str]]:
     """Yield the place of each address to bind, the address, and its user, for a message."""
     yield _ADMIN, config.admin.listen, ""
+    if config.signals is not None and config.signals.listens:
+        yield _SIGNALS, config.signals.listen, ""
     for number in range(config.server.workers):
         title = f"worker {number} " if config.server.workers > 1 else ""
         for at, address in enumerate(config.server.of_worker(number).listen):

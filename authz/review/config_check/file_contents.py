@@ -10,6 +10,7 @@ from pathlib import Path
 
 from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
+from authz.adapters.signals import SignalSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
 from authz.core.delegation import DpopSettings, IssuerSettings
@@ -34,9 +35,29 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
             yield from _credentials(issuer.keys, ("issuers", at, "keys"))
     for receiver in receivers(config):
         yield from _receiver_files(receiver)
+    if config.signals is not None:
+        yield from _of_signals(config.signals)
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), partial(_read_server_tls, tls)
+
+
+def _of_signals(signals: SignalSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if signals.tls is not None:
+        yield ("signals", "tls"), partial(_read_listener_certificate, signals)
+    for at, transmitter in enumerate(signals.transmitters):
+        place: Place = ("signals", "transmitters", at)
+        push, poll, keys = transmitter.push, transmitter.poll, transmitter.keys
+        if push is not None:
+            yield (*place, "push", "token_file"), partial(_read_token, push.token_file)
+        if poll is not None and poll.token_file is not None:
+            yield (*place, "poll", "token_file"), partial(_read_token, poll.token_file)
+        if poll is not None and poll.ca_file is not None:
+            yield (*place, "poll", "ca_file"), partial(_read_authorities, poll.ca_file)
+        if poll is not None and poll.tls is not None:
+            yield (*place, "poll", "tls"), partial(_read_client_tls, poll.tls)
+        if keys is not None:
+            yield from _credentials(keys, (*place, "keys"))
 
 
 def _of_audit(audit: AuditSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -91,6 +112,14 @@ def _read_revocations(config: Config) -> None:
     from authz.wiring.files import read_revocations  # noqa: PLC0415 - likewise
 
     read_revocations(config)
+
+
+def _read_listener_certificate(signals: SignalSettings) -> None:
+    from authz.wiring.signals import (  # noqa: PLC0415 - see the module's text
+        read_listener_certificate,
+    )
+
+    read_listener_certificate(signals)
 
 
 def _read_decision_point(config: Config) -> None:

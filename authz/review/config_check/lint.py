@@ -5,7 +5,6 @@ from datetime import datetime
 
 from authz.config import Config, Place
 from authz.core.decision import Effect
-from authz.core.delegation.settings import NonceNeed
 from authz.core.hosts import common_patterns, cover_all
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import RuleSettings
@@ -14,8 +13,10 @@ from authz.core.policy.settings import Absence
 from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.config_check.address_lint import address_warnings
+from authz.review.config_check.budget_lint import budget_warnings
 from authz.review.config_check.header_lint import header_warnings
 from authz.review.config_check.issuer_lint import issuer_warnings
+from authz.review.config_check.once_lint import once_warnings
 from authz.review.config_check.placeholder_lint import placeholder_warnings
 from authz.review.config_check.proxy_lint import proxy_warnings
 from authz.review.config_check.scale import scale_warnings
@@ -31,7 +32,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from proxy_warnings(config)
     yield from header_warnings(config)
     yield from placeholder_warnings(config)
-    yield from _nonces_of_one_worker(config)
+    yield from once_warnings(config)
     yield from _unknown_introspectors(config)
     yield from issuer_warnings(config)
     yield from _hidden_routes(config)
@@ -40,6 +41,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _dead_rules(config, now)
     yield from _open_beside_messages(config)
     yield from _absent_for_nothing(config)
+    yield from budget_warnings(config)
     yield from svid_warnings(config)
     yield from scale_warnings(config)
     yield from _unclosed_logs(config)
@@ -63,16 +65,6 @@ def _unclosed_logs(config: Config) -> Warnings:
             " authz audit verify will miss the end"
         )
         yield ("audit", "chain"), message
-
-
-def _nonces_of_one_worker(config: Config) -> Warnings:
-    """Find nonces that each worker makes for itself: other workers refuse these."""
-    dpop, workers = config.token.dpop, config.server.workers
-    if dpop.nonce is NonceNeed.REQUIRED and dpop.nonce_secret is None and workers > 1:
-        message = (
-            f"each of the {workers} workers makes nonces that the others refuse: set nonce_secret"
-        )
-        yield ("token", "dpop", "nonce"), message
 
 
 def _unknown_introspectors(config: Config) -> Warnings:

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from authz.config import Config, Place
 from authz.core.delegation import IssuerSettings
+from authz.core.jose import KeySettings
 from authz.core.urls import is_plaintext
 from authz.review.config_check.receivers import receivers
 
@@ -21,10 +22,8 @@ def url_problems(config: Config) -> Iterator[tuple[Place, str]]:
 def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
     """Yield each URL, its place, and whether it may lead to any address."""
     for at, issuer in enumerate(config.issuers):
-        keys, asked = issuer.keys, issuer.introspection
-        for name in ("jwks_uri", "discovery_url"):
-            if keys is not None and (url := getattr(keys, name)):
-                yield ("issuers", at, "keys", name), url, keys.allow_any_address
+        asked = issuer.introspection
+        yield from _of_keys(issuer.keys, ("issuers", at, "keys"))
         if asked is not None:
             place: Place = ("issuers", at, "introspection", "url")
             yield place, asked.url, asked.allow_any_address
@@ -32,10 +31,21 @@ def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
             for number, url in enumerate(lists.uris):
                 of_list: Place = ("issuers", at, "status_list", "uris", number)
                 yield of_list, url, lists.allow_any_address
+    for at, transmitter in enumerate(config.signals.transmitters if config.signals else ()):
+        place = ("signals", "transmitters", at)
+        yield from _of_keys(transmitter.keys, (*place, "keys"))
+        if (poll := transmitter.poll) is not None:
+            yield (*place, "poll", "url"), poll.url, poll.allow_any_address
     if config.pdp is not None:
         yield ("pdp", "url"), config.pdp.url, False
     for receiver in receivers(config):
         yield receiver.address_place, receiver.url, False
+
+
+def _of_keys(keys: KeySettings | None, place: Place) -> Iterator[tuple[Place, str, bool]]:
+    for name in ("jwks_uri", "discovery_url"):
+        if keys is not None and (url := getattr(keys, name)):
+            yield (*place, name), url, keys.allow_any_address
 
 
 def _why_undiscoverable(issuer: IssuerSettings) -> Iterator[str]:
@@ -63,6 +73,6 @@ def _is_refused(host: str) -> bool:
 
 
 def _why_refused(place: Place) -> str:
-    may_be_any = place[0] == "issuers"
+    may_be_any = place[0] in {"issuers", "signals"}
     cure = "name the server, or set allow_any_address" if may_be_any else "name the server"
     return f"a link-local, metadata or multicast address is never asked: {cure}"

@@ -25,6 +25,7 @@ from authz.core.decision import (
     Deny,
     Effect,
     Mode,
+    Spending,
     Verdict,
 )
 from authz.core.delegation import MAX_TIMEOUT_SECONDS
@@ -32,6 +33,7 @@ from authz.core.delegation.without_token import by_svid
 from authz.core.identity import ProfileSettings
 from authz.core.identity.settings import DEFAULT
 from authz.core.needs import IntrospectionNeeded, StatusListNeeded
+from authz.core.policy.budget_settings import MILLIONTHS
 from authz.core.policy.call_matchers import describe_call
 from authz.core.policy.policy import Policy
 from authz.core.policy.query import PolicyQuery
@@ -59,6 +61,7 @@ from authz.wiring.files import read_revocations
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 from authz.wiring.snapshot import (
+    Lookups,
     build_authorizer,
     build_delegations,
     build_inputs,
@@ -100,16 +103,19 @@ class Explanation:
 
     def members(self) -> dict[str, Any]:
         """Return the members for ``--json``, named as in an audit record, and the lines."""
+        budgets: dict[str, float] = {}
         told: dict[str, str] = {"decision": Effect.ALLOW if self.is_allowed else Effect.DENY}
         if isinstance(self.decision, Allow):
             grant = self.decision.permit
             told |= {"rule": grant.agent_rule, "principal_rule": grant.principal_rule}
+            budgets = {spending.rule: spending.cost / MILLIONTHS for spending in grant.spendings}
         elif self.decision is not None:
             code, rule = self.decision.reason.code, self.decision.rule
             told |= {"reason": code, "detail": self.decision.detail, "rule": rule}
         shadows = self.decision.shadows if self.decision else ()
         return {
             **told,
+            "budgets": budgets,
             "shadows": [msgspec.structs.asdict(shadow) for shadow in shadows],
             "policy_version": self.policy_version,
             "lines": self.lines,
@@ -204,7 +210,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
     lists = StatusLists(keys, wall=lambda: asked.now)
     lists.reconfigure(config.issuers)
     delegations = (
-        build_delegations(config, keys, answers=introspections, lists=lists)
+        build_delegations(config, Lookups(keys, introspections, lists))
         if delegation is None
         else _AssumedDelegation(delegation, is_bare=asked.is_bare)
     )
@@ -293,6 +299,7 @@ def _answer(decision: Decision) -> list[str]:
         by = f"agent by {grant.agent_rule}, principal {principal}"
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         lines.append(f"            {by}")
+        lines += [f"            {_condition(spending)}" for spending in grant.spendings]
         if decision.delegation.has_token and decision.upstream_token is UpstreamToken.FORWARD:
             lines.append("            the upstream gets the client's token")
         return [*lines, "ALLOW"]
@@ -302,6 +309,11 @@ def _answer(decision: Decision) -> list[str]:
     lines.append(f"            the client sees {decision.reason.http_status}")
     lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
     return lines
+
+
+def _condition(spending: Spending) -> str:
+    cost = spending.cost / MILLIONTHS
+    return f"if the budget of {spending.rule} has room for {cost:g}"
 
 
 def _operation(request: Request) -> str:

@@ -202,8 +202,9 @@ def _with_revocation(
         issued_at=_time(members.get("iat")),
         expires_at=0.0,
         token_id=str(members.get("jti", "")),
+        claims=members,
     )
-    faults = collect(lambda: revocations.check(asked.caller(issuer), delegation))
+    faults = collect(lambda: revocations.check(asked.caller(issuer), delegation, ()))
     return replace(mended, needed=(*mended.needed, *((fault, None) for fault in faults)))
 
 

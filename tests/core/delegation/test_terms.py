@@ -13,19 +13,20 @@ import pytest
 from authz.config import Config, load_text
 from authz.core.authorizer import Authorizer
 from authz.core.decision import Allow, Decision, Delegation, Deny
-from authz.core.delegation.dpop import DpopVerifier
+from authz.core.delegation.dpop import DpopVerifier, FixedSecret
 from authz.core.delegation.terms import OWN_CLAIMS
 from authz.core.delegation.verifier import DelegationVerifier
 from authz.core.jose.jwk import parse_key_set
 from authz.core.jose.key_set import KeySet
 from authz.core.policy.policy import Policy
 from authz.core.request import Request
-from authz.core.revocations import Revocation, Revocations
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.edge.header_settings import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
 from authz.wiring.policy import build_policy
-from authz.wiring.snapshot import build_authorizer, build_snapshot
+from authz.wiring.snapshot import Lookups, build_authorizer, build_snapshot
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.world import BALANCE, HOST, READ
@@ -151,7 +152,7 @@ def config_of(name: str = "plain") -> Config:
 
 def pipeline(config: Config, policy: Policy, unread: frozenset[str], *revoked: str) -> Authorizer:
     """The steps, which take tokens as of the same terms that differ in ``unread`` alone."""
-    proofs = DpopVerifier(config.token.dpop, b"s" * 32)
+    proofs = DpopVerifier(config.token.dpop, FixedSecret(b"s" * 32))
     verifier = DelegationVerifier(config.token, config.issuers, Keys(signer()), proofs, unread)
     revocations = Revocations(tuple(Revocation(issuer=ISSUER, token_id=jti) for jti in revoked))
     return build_authorizer(config, verifier, revocations, policy)
@@ -275,7 +276,7 @@ def test_ids_that_a_candidate_reads() -> None:
     """A candidate policy decides by the id of each token, even if no other policy reads it."""
     keys: Any = Keys(signer())
     candidate = config_of("a deny by the id")
-    snapshot = build_snapshot(config_of(), keys, Revocations(), candidate=candidate)
+    snapshot = build_snapshot(config_of(), Lookups(keys), Revocations(), candidate=candidate)
     shadows = [allow(snapshot.authorizer, jti=jti).shadows for jti in ("j2", "j1", "j3")]
 
     assert [bool(noted) for noted in shadows] == [False, True, False]

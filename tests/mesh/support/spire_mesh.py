@@ -1,6 +1,5 @@
 """Puts agent-authz and Envoy on a running SPIRE: every certificate comes from its agent."""
 
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -10,6 +9,7 @@ from lab.client import Client
 from lab.config_builder import LAB, ConfigBuilder
 from lab.envoy import Envoy, spire_bootstrap
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import logged
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL, Server
 from lab.upstream import Upstream
 from mesh.support.groups import in_group
@@ -132,9 +132,9 @@ class SpireMesh:
 
 def _port_of(server: Server) -> int:
     """Return the port of a server, which is ready a moment before its log says where it listens."""
-    log, listen = server.process.log, re.compile(r'"listen":"127\.0\.0\.1:(\d+)"')
-    server.process.wait_until(lambda: bool(listen.search(log.read_text())))
-    return int(listen.findall(log.read_text())[-1])
+    log = server.process.log
+    server.process.wait_until(lambda: bool(logged(log, "listen")))
+    return int(logged(log, "listen")[-1].rpartition(":")[2])
 
 
 def enter_workloads(spire: Spire, *more: str) -> None:

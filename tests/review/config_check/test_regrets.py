@@ -28,6 +28,10 @@ grants:
 """
 FIRST: Final = "server: "
 AUDIENCE: Final = "    audiences: [https://mcp.corp.example/finance]\n"
+SPIRE: Final = "workload_api: 'unix:/run/spire.sock'"
+# All until then.
+HEAD: Final = CONFIG[: CONFIG.index(AUDIENCE) + len(AUDIENCE)]
+SHORT: Final = "##    one_time: true\n    max_lifetime: 5m\n"
 MATCH: Final = "{issuer: https://as.corp.example}"
 AZP: Final = (
     f"{AUDIENCE}    actor: {{claim: azp, map: {{a: spiffe://corp.example/ns/agents/sa/a}}}}\n"
@@ -97,6 +101,26 @@ REGRETS: Final = {
         '"unix:@/a.sock"}',
         '"unix:@/{worker}.sock", workers: 2}\n##token: {dpop: {nonce: required}}',
         "token.dpop.nonce: each of the 2 workers makes nonces that the others refuse",
+    ),
+    "one-time tokens of each worker": (
+        HEAD,
+        HEAD.replace("/a.sock", "/{worker}.sock").replace('"}', '", workers: 2}') + SHORT,
+        "issuers[0].one_time: each of the 2 workers lets a token pass once: set store",
+    ),
+    "one-time tokens that last": (
+        AUDIENCE,
+        f"{AUDIENCE}##    one_time: true\n",
+        "issuers[0].one_time: each used token is remembered until its end: set max_lifetime",
+    ),
+    "one-time tokens that workloads have": (
+        f"{{jwks_uri: https://as.corp.example/jwks}}\n{AUDIENCE}",
+        f"{{spiffe_bundle: {{trust_domain: corp.example, {SPIRE}}}}}\n{AUDIENCE}{SHORT}",
+        "issuers[0].one_time: most JWT-SVIDs have no jti and no iat: each without is refused",
+    ),
+    "a word on an absent store, without a store": (
+        FIRST,
+        f"##replay: {{when_away: local}}\n{FIRST}",
+        "replay.when_away: it has no effect without store",
     ),
     **{
         f"the placeholder {placeholder}": (

@@ -40,7 +40,7 @@ def read_token(config: Config, token: Token, route: Rule, now: float) -> frozens
     check_times(issuer, claims, now)
     client = "azp" if "azp" in claims and "client_id" not in claims else "client_id"
     names = ["sub"] if is_plain else ["sub", client, "jti"]
-    for name in names + ["jti"] * ("jti" in claims):
+    for name in names + ["jti"] * ("jti" in claims or issuer.get("one_time", False)):
         if not is_name(claims.get(name)):
             raise Refused("token_claim")
     check_restrictions(issuer, claims)

@@ -16,6 +16,7 @@ from lab.client import TIMEOUT_SECONDS, Client, Reply, bearer
 from lab.config_builder import LAB
 from lab.envoy import NOBODY, Envoy
 from lab.issuer import Issuer, JwksServer
+from lab.live_files import logged, whole_records
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL
 from lab.processes import Process
 from lab.upstream import Upstream
@@ -93,13 +94,12 @@ class Server:
         command = [sys.executable, "-m", "authz", "serve", str(config)]
         self.process = Process("authz", command, folder / "authz.log")
         self.process.wait_until(self._is_ready)
+        self.process.wait_until(lambda: bool(logged(self.process.log, "listen")))
         self.port = int(self._logged("listen").rpartition(":")[2])
 
     def _logged(self, key: str) -> str:
-        for line in self.process.log.read_text().splitlines():
-            _, found, rest = line.partition(f'"{key}":"')
-            if found:
-                return rest.partition('"')[0]
+        for text in logged(self.process.log, key):
+            return text
         raise ValueError("not started yet")
 
     def _is_ready(self) -> bool:
@@ -148,8 +148,8 @@ class Mesh(AbstractContextManager["Mesh"]):
 
     def askers(self) -> list[tuple[str, str]]:
         """Return the proxy and the agent of each decision so far."""
-        lines = [json.loads(line) for line in self.server.audit.read_text().splitlines()]
-        return [(one.get("proxy", ""), one.get("agent", "")) for one in lines]
+        records = whole_records(self.server.audit)
+        return [(one.get("proxy", ""), one.get("agent", "")) for one in records]
 
     def sidecar(
         self, name: str, sent: Sent, own: str = LEDGER, authz_port: int | None = None

@@ -1,0 +1,105 @@
+"""Writes what signals revoke, where it outlives this process: to the store, or to the file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from authz.adapters.files import read_between
+from authz.adapters.revocation_file import writing
+from authz.adapters.store.store import Register, StoreError
+from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
+from authz.core.signals.effects import Restoration, taken_back
+
+STORE_SECONDS: Final = 5.0  # the other side waits longer, and tries again
+
+
+class SinkError(Exception):
+    """Signals that nothing certain was written; the message is for operators."""
+
+
+class RevocationSink(Protocol):
+    """Where entries are written. On return they will count, also after a restart."""
+
+    def add(self, entries: Sequence[Revocation], by: str) -> None:
+        """Add entries; those that are there stay. Raises SinkError."""
+
+    def restore(self, restorations: Sequence[Restoration], by: str) -> int:
+        """Take back what the restorations say, and return how many entries. Raises SinkError."""
+
+
+class StoreSink:
+    """Writes to the store that replicas share."""
+
+    def __init__(self, register: Register) -> None:
+        """Take the store."""
+        self._register = register
+
+    def add(self, entries: Sequence[Revocation], by: str) -> None:
+        """Add entries in one step."""
+        lines = {entry.id: _checked(entry).line for entry in entries}
+        try:
+            self._register.add(lines, by, STORE_SECONDS)
+        except StoreError as error:
+            raise SinkError(f"the store: {error}") from None
+
+    def restore(self, restorations: Sequence[Restoration], by: str) -> int:
+        """Take entries back; those that another process has just taken back don't matter."""
+        try:
+            listed = self._register.entries(STORE_SECONDS)
+            entries = _read(b"\n".join(listed.entries.values()))
+            ids = _taken_back(entries, restorations)
+            if ids:
+                self._register.take_back(ids, by, "", STORE_SECONDS)
+        except StoreError as error:
+            raise SinkError(f"the store: {error}") from None
+        return len(ids)
+
+
+class FileSink:
+    """Appends to the revocation file."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file, which exists."""
+        self._path = path
+
+    def add(self, entries: Sequence[Revocation], by: str) -> None:
+        """Append a line for each entry: the entry says who made it."""
+        del by
+        try:
+            for entry in entries:
+                writing.append(self._path, entry)
+        except RevocationError as error:
+            raise SinkError(str(error)) from None
+
+    def restore(self, restorations: Sequence[Restoration], by: str) -> int:
+        """Remove lines."""
+        del by
+        try:
+            entries = _read(read_between(self._path, MAX_BYTES))
+            ids = _taken_back(entries, restorations)
+            if ids:
+                writing.take_back(self._path, ids)
+        except OSError as error:
+            raise SinkError(f"{self._path}: {error.strerror}") from None
+        except RevocationError as error:
+            raise SinkError(str(error)) from None
+        return len(ids)
+
+
+def _checked(entry: Revocation) -> Revocation:
+    try:
+        entry.check()
+    except RevocationError as error:
+        raise SinkError(str(error)) from None
+    return entry
+
+
+def _read(data: bytes) -> list[Revocation]:
+    return [entry for _, entry in read_entries(data) if isinstance(entry, Revocation)]
+
+
+def _taken_back(
+    entries: Sequence[Revocation], restorations: Sequence[Restoration]
+) -> frozenset[str]:
+    found = (entry for restoration in restorations for entry in taken_back(entries, restoration))
+    return frozenset(entry.id for entry in found)

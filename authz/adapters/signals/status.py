@@ -1,0 +1,77 @@
+"""Counts signals, for metrics and tests."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from authz.core.signals.sender import SignalSender
+
+
+class SignalResult(StrEnum):
+    """What became of a signal."""
+
+    REVOKED = "revoked"  # entries were written
+    RESTORED = "restored"  # entries were taken back, if there were any
+    NOTED = "noted"  # it means nothing for tokens
+    UNMAPPED = "unmapped"  # we can't tell what it means, or for whom
+    REPEATED = "repeated"  # it came before
+    REFUSED = "refused"  # it is not valid
+    FAILED = "failed"  # it could not be verified or written now; the other side has to try again
+
+
+@dataclass(frozen=True, slots=True)
+class SignalStatus:
+    """The counts since the start.
+
+    Attributes:
+        signals: by issuer of the signal, event and result.
+        polls: by issuer and whether the poll succeeded.
+        heard_at: unix seconds, by issuer of a transmitter, when the last valid signal came, or an
+            answer to a poll; before the first, when we began to listen.
+    """
+
+    signals: Mapping[tuple[str, str, SignalResult], int]
+    polls: Mapping[tuple[str, bool], int]
+    heard_at: Mapping[str, float]
+
+
+NOTHING_HEARD: Final = SignalStatus({}, {}, {})
+
+
+class SignalCounts:
+    """Counts for many threads."""
+
+    def __init__(self, issuers: frozenset[str]) -> None:
+        """Begin with nothing heard of these issuers, whose silence is worth knowing."""
+        self._lock = threading.Lock()
+        self._signals: Counter[tuple[str, str, SignalResult]] = Counter()
+        self._polls: Counter[tuple[str, bool]] = Counter()
+        self._heard_at = dict.fromkeys(issuers, time.time())
+
+    def add(self, issuer: str, event: str, result: SignalResult) -> None:
+        """Count a signal."""
+        with self._lock:
+            self._signals[issuer, event, result] += 1
+            is_taken = result not in {SignalResult.REFUSED, SignalResult.FAILED}
+            if is_taken and issuer in self._heard_at:
+                self._heard_at[issuer] = time.time()
+
+    def polled_by(self, sender: SignalSender) -> Callable[[bool], None]:
+        """Return what counts a poll of a sender, and whether it was answered."""
+
+        def count(is_answered: bool) -> None:  # noqa: FBT001 - as called
+            with self._lock:
+                self._polls[sender.issuer, is_answered] += 1
+                if is_answered:
+                    self._heard_at[sender.issuer] = time.time()
+
+        return count
+
+    def status(self) -> SignalStatus:
+        """Return the counts."""
+        with self._lock:
+            return SignalStatus(dict(self._signals), dict(self._polls), dict(self._heard_at))

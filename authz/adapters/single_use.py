@@ -1,0 +1,151 @@
+"""Refuses what was used before: a DPoP proof (RFC 9449 section 11.1), or a token for one request.
+
+The store keeps the marks, for all replicas or for this process alone. What it can't say for certain
+is refused, unless the settings let this process's own marks count while a shared store is away.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from authz.adapters.replay_settings import ReplaySettings
+from authz.adapters.store.memory import MemoryStore
+from authz.adapters.store.store import (
+    AlreadyUsedError,
+    Mark,
+    Marks,
+    StoreAwayError,
+    StoreError,
+    StoreForgotError,
+    StoreFullError,
+)
+from authz.core.choice import WhenAway
+from authz.core.reason import Denied, Reason
+from authz.core.single_use import SingleUse, UseKind
+
+# How far the clocks of replicas, and of the store, may differ. Marks are kept for so much longer,
+# and count as made so much earlier. Also longer than the longest wait for a store, so that a mark
+# does not end while it is being made.
+CLOCKS_DIFFER_SECONDS: Final = 5.0
+# An answer takes a fraction of a millisecond; to give up sooner would look like the store's fault.
+MIN_SECONDS: Final = 0.01
+_RETRY: Final = (("retry-after", "1"),)
+
+
+class UseResult(StrEnum):
+    """What became of a use.
+
+    Passed; passed by this process's own marks alone, since the store was away; used before; or
+    refused because the store was away or full, or because its time ended while it waited.
+    """
+
+    PASSED = "passed"
+    PASSED_LOCALLY = "passed_locally"
+    USED = "used"
+    AWAY = "away"
+    FULL = "full"
+    ENDED = "ended"
+
+
+class SingleUseStatus(msgspec.Struct, frozen=True):
+    """The number of uses so far, by kind and result."""
+
+    counts: Mapping[tuple[UseKind, UseResult], int]
+
+
+class SingleUses:
+    """The memory of what was used.
+
+    While it is valid, one HTTP request alone may use it, of several at once or one after the other.
+    Whether that holds over a restart, and for several processes, depends on the store.
+
+    Attributes:
+        is_shared: whether the store is a remote one, so that a use waits for it.
+    """
+
+    def __init__(self, store: Marks, settings: ReplaySettings, *, is_shared: bool) -> None:
+        """Take the store; a shared one may be away, and then the settings say what counts."""
+        self.is_shared = is_shared
+        self._store = store
+        is_local = is_shared and settings.when_away is WhenAway.LOCAL
+        self._local = MemoryStore(settings.entries) if is_local else None
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[UseKind, UseResult]] = Counter()
+
+    def status(self) -> SingleUseStatus:
+        """Return the number of uses so far."""
+        with self._lock:
+            return SingleUseStatus(dict(self._counts))
+
+    def use(self, once: SingleUse, attempt: bytes, now: float, seconds: float) -> None:
+        """Check that it is unused and mark it as used, in one step; ``now`` is unix seconds.
+
+        Waits for ``seconds`` at most. ``attempt`` names the HTTP request: a proxy may ask again for
+        the same request. Raises Denied: DPOP_PROOF or TOKEN_USED if another request used it or its
+        time has ended, OVERLOADED if no more marks can be kept or no time is left, and
+        STORE_UNAVAILABLE if the store can't say for certain.
+        """
+        if seconds < MIN_SECONDS:
+            raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
+        result, detail = self._used(once, attempt, now, seconds)
+        with self._lock:
+            self._counts[once.kind, result] += 1
+        if detail:
+            raise _refusal(once.kind, result, detail)
+
+    def _used(
+        self, once: SingleUse, attempt: bytes, now: float, seconds: float
+    ) -> tuple[UseResult, str]:
+        """Return what becomes of a use, and why it is refused, "" if it is not."""
+        if now >= once.until:  # it waited, and its mark would not be kept
+            return UseResult.ENDED, f"the {once.kind} ended while the check waited"
+        made_at, until = once.made_at - CLOCKS_DIFFER_SECONDS, once.until + CLOCKS_DIFFER_SECONDS
+        # A digest, as a client may choose a part of the name, of any length.
+        mark = Mark(_named(once), sha256(attempt).digest(), made_at, until)
+        try:
+            return self._marked(mark, now, seconds), ""
+        except AlreadyUsedError:
+            return UseResult.USED, f"the {once.kind} was used before"
+        except StoreFullError as error:
+            return UseResult.FULL, str(error)
+        except StoreForgotError as error:
+            return UseResult.AWAY, f"the {once.kind} is older than the store's memory: {error}"
+        except StoreError as error:
+            return UseResult.AWAY, str(error)
+
+    def _marked(self, mark: Mark, now: float, seconds: float) -> UseResult:
+        """Mark as used. Raises AlreadyUsedError and StoreError."""
+        local = self._local
+        if local is None:
+            self._store.use(mark, now, seconds)
+            return UseResult.PASSED
+        full = None
+        try:  # first: once the store is away, these marks must be there
+            local.use(mark, now, seconds)
+        except StoreFullError as error:
+            full = error
+        try:
+            self._store.use(mark, now, seconds)
+        except (StoreAwayError, StoreForgotError):
+            if full is not None:
+                raise full from None
+            return UseResult.PASSED_LOCALLY
+        return UseResult.PASSED
+
+
+def _named(once: SingleUse) -> bytes:
+    """Return the mark's key: a token's and a proof's are never the same."""
+    return once.kind.encode() + once.key
+
+
+def _refusal(kind: UseKind, result: UseResult, detail: str) -> Denied:
+    if result is UseResult.FULL:
+        return Denied(Reason.OVERLOADED, detail)
+    if result is UseResult.AWAY:
+        return Denied(Reason.STORE_UNAVAILABLE, detail, headers=_RETRY)
+    return Denied(kind.reason, detail)

@@ -1,0 +1,78 @@
+"""Counts the calls of a store, and holds them back for a moment when it stays silent."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from authz.adapters.circuit_breaker import CircuitBreaker, CircuitOpenError
+from authz.adapters.store.store import (
+    AlreadyUsedError,
+    ExhaustedError,
+    StoreAwayError,
+    StoreForgotError,
+    StoreFullError,
+)
+
+FAILURES: Final = 3  # calls without an answer, one after the other
+PAUSE_SECONDS: Final = 0.5  # until a single call tries again
+_RESULTS: Final[Mapping[type[Exception], str]] = {
+    AlreadyUsedError: "used",
+    ExhaustedError: "exhausted",
+    StoreForgotError: "forgot",
+    StoreFullError: "full",
+}
+
+
+class Calls:
+    """The calls so far."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = threading.Lock()
+        self._breaker = CircuitBreaker(FAILURES, PAUSE_SECONDS)
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self.answered_at = 0.0
+        self.is_away = False
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return the number of calls by operation and result."""
+        with self._lock:
+            return dict(self._counts)
+
+    @contextmanager
+    def counted(self, operation: str) -> Iterator[None]:
+        """Count a call by its end. Raises StoreAwayError without a call while it is silent."""
+        try:
+            with self._lock:
+                self._breaker.admit(time.monotonic())
+        except CircuitOpenError:
+            self._count(operation, "held_back")
+            raise StoreAwayError("it has not answered for a moment") from None
+        try:
+            yield
+        except tuple(_RESULTS) as error:
+            self._answered(operation, _RESULTS[type(error)])
+            raise
+        except BaseException:
+            self._failed(operation)
+            raise
+        self._answered(operation, "ok")
+
+    def _answered(self, operation: str, result: str) -> None:
+        with self._lock:
+            self._breaker.answered()
+            self._counts[operation, result] += 1
+            self.answered_at, self.is_away = time.time(), False
+
+    def _failed(self, operation: str) -> None:
+        with self._lock:
+            self._breaker.failed(time.monotonic())
+            self._counts[operation, "away"] += 1
+            self.is_away = True
+
+    def _count(self, operation: str, result: str) -> None:
+        with self._lock:
+            self._counts[operation, result] += 1

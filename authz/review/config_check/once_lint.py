@@ -1,0 +1,56 @@
+"""Warns about settings of what may be used once, where it may be used more often, or not at all."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from authz.config import Config, Place
+from authz.core.delegation.settings import NonceNeed
+
+# A token for one request is used within minutes of its issue; each is remembered until its end.
+LONG_SECONDS: Final = 3600.0
+Warnings = Iterator[tuple[Place, str]]
+
+
+def once_warnings(config: Config) -> Warnings:
+    """Yield each doubtful place about proofs, nonces and one-time tokens, and the warning."""
+    yield from _nonces_of_one_worker(config)
+    yield from _nobody_is_away(config)
+    for at, issuer in enumerate(config.issuers):
+        if issuer.one_time:
+            place: Place = ("issuers", at)
+            yield from _unshared_tokens(config, place)
+            if issuer.bundle is not None:
+                message = "most JWT-SVIDs have no jti and no iat: each without is refused"
+                yield (*place, "one_time"), message
+            if issuer.max_lifetime > LONG_SECONDS:
+                message = (
+                    "each used token is remembered until its end: set max_lifetime to what the"
+                    " tokens need, such as 5m"
+                )
+                yield (*place, "one_time"), message
+
+
+def _nonces_of_one_worker(config: Config) -> Warnings:
+    """Find nonces that each worker makes for itself: other workers refuse these."""
+    dpop, workers = config.token.dpop, config.server.workers
+    is_own = dpop.nonce_secret is None and config.store is None
+    if dpop.nonce is NonceNeed.REQUIRED and is_own and workers > 1:
+        message = (
+            f"each of the {workers} workers makes nonces that the others refuse: set nonce_secret,"
+            " or store"
+        )
+        yield ("token", "dpop", "nonce"), message
+
+
+def _nobody_is_away(config: Config) -> Warnings:
+    """Find a word on an absent store where there is none."""
+    if config.store is None and "when_away" in config.replay.model_fields_set:
+        yield ("replay", "when_away"), "it has no effect without store"
+
+
+def _unshared_tokens(config: Config, place: Place) -> Warnings:
+    """Find tokens for one request of which each worker knows only those that it saw itself."""
+    workers = config.server.workers
+    if config.store is None and workers > 1:
+        message = f"each of the {workers} workers lets a token pass once: set store"
+        yield (*place, "one_time"), message

@@ -1,0 +1,150 @@
+"""Where signals are kept: a real store that replicas share, or the file, also at the same time."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from authz.adapters.signals.sink import FileSink, RevocationSink, SinkError, StoreSink
+from authz.adapters.store.engine import EngineStore
+from authz.adapters.store.memory import MemoryStore
+from authz.adapters.store.settings import StoreSettings
+from authz.core.revocations import Revocation, read_entries
+from authz.core.signals import effects
+from authz.core.signals.effects import Restoration
+from authz.core.signals.security_event import SecurityEvent
+from authz.core.signals.sender import SignalSender
+from authz.core.signals.subjects import Target
+from lab.mesh import ISSUER
+from support.redis_server import RedisServer
+from support.world import PATIENCE_SECONDS
+
+RISC = "https://schemas.openid.net/secevent/risc/event-type/"
+SENDER = SignalSender(
+    issuer=ISSUER,
+    about=ISSUER,
+    audiences=("us",),
+    algorithms=frozenset({"ES256"}),
+    max_age=3600.0,
+    clock_skew=30.0,
+    token_seconds=3600.0,
+)
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    """A real store."""
+    with RedisServer() as server:
+        yield server
+
+
+def entry(name: str, subject: str, at: float = NOW) -> Revocation:
+    """The entry of an event."""
+    told = {"format": "opaque", "id": subject}
+    event = SecurityEvent(RISC + name, {}, told, f"j-{subject}-{at}", at, at)
+    (made,) = effects.effect_of(event, SENDER).entries
+    return made
+
+
+def restoration(subject: str, at: float) -> Restoration:
+    """What an enabled account takes back."""
+    return Restoration(f"signal {ISSUER} ", ISSUER, Target(subject=subject), at)
+
+
+class Kept:
+    """A sink, and what is kept."""
+
+    def __init__(self, kind: str, folder: Path, redis: RedisServer) -> None:
+        """Open a store or a file, empty."""
+        self.path = folder / "revoked"
+        self.path.write_bytes(b"")
+        settings = StoreSettings(url=redis.url, insecure=True, timeout=PATIENCE_SECONDS / 12)
+        store = EngineStore(settings, folder.name) if kind == "engine" else MemoryStore()
+        self.store = store
+        store.start()
+        self.sink: RevocationSink = FileSink(self.path) if kind == "file" else StoreSink(store)
+        self.is_file = kind == "file"
+
+    def entries(self) -> list[Revocation]:
+        """What is kept."""
+        if not self.is_file:
+            listed = self.store.entries(PATIENCE_SECONDS).entries
+            found = [msgspec.json.decode(line, type=Revocation) for line in listed.values()]
+            assert [one.id for one in found] == list(listed)
+            return found
+        read = read_entries(self.path.read_bytes())
+        return [one for _, one in read if isinstance(one, Revocation)]
+
+
+@pytest.fixture(params=["memory", "engine", "file"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer) -> Iterator[Kept]:
+    """Each of them."""
+    made = Kept(request.param, tmp_path, redis)
+    with closing(made.store):
+        yield made
+
+
+def test_entries_are_kept(kept: Kept) -> None:
+    """Entries of a signal are kept as they are; the same again is the same."""
+    both = [entry("credential-compromise", "alice"), entry("account-disabled", "bob")]
+    kept.sink.add(both, "signal x j")
+    kept.sink.add(both, "signal x j")
+
+    assert sorted({one.id for one in kept.entries()}) == sorted(one.id for one in both)
+
+
+def test_a_restoration(kept: Kept) -> None:
+    """An account that is enabled has its earlier disabling taken back, and nothing else."""
+    earlier, later = entry("account-disabled", "alice"), entry("account-disabled", "alice", NOW + 9)
+    others = [
+        entry("account-disabled", "bob"),
+        entry("account-purged", "alice"),
+        entry("credential-compromise", "alice"),
+        Revocation(issuer=ISSUER, subject="alice", note="account-disabled", by="an operator"),
+    ]
+    kept.sink.add([earlier, later, *others], "signal x j")
+
+    assert kept.sink.restore([restoration("alice", NOW + 5)], "signal x k") == 1
+    assert {one.id for one in kept.entries()} == {one.id for one in (later, *others)}
+    assert kept.sink.restore([restoration("alice", NOW + 5)], "signal x k") == 0
+
+
+def test_many_threads(kept: Kept) -> None:
+    """Signals that are taken at the same time lose none of each other's entries."""
+    subjects = [f"u{number}" for number in range(8)]
+    threads = [
+        threading.Thread(target=kept.sink.add, args=([entry("sessions-revoked", subject)], "s"))
+        for subject in subjects
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+
+    assert sorted(str(one.subject) for one in kept.entries()) == subjects
+
+
+def test_a_store_that_is_away(tmp_path: Path, redis: RedisServer) -> None:
+    """While the store is away nothing is taken, and later it is."""
+    kept = Kept("engine", tmp_path, redis)
+    with closing(kept.store):
+        kept.sink.add([entry("credential-compromise", "alice")], "s")
+        redis.kill()
+        with pytest.raises(SinkError, match="the store"):
+            kept.sink.add([entry("credential-compromise", "bob")], "s")
+        with pytest.raises(SinkError, match="the store"):
+            kept.sink.restore([restoration("alice", NOW)], "s")
+        redis.start()
+
+
+def test_a_file_that_is_gone(tmp_path: Path) -> None:
+    """A file that is missing is not made anew: what it revoked would be lost unseen."""
+    sink = FileSink(tmp_path / "gone")
+    with pytest.raises(SinkError, match="No such file"):
+        sink.add([entry("credential-compromise", "alice")], "s")
+    with pytest.raises(SinkError, match="No such file"):
+        sink.restore([restoration("alice", NOW)], "s")

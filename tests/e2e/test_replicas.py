@@ -1,0 +1,101 @@
+"""Three replicas of two workers behind one Envoy, and one real store: one truth for all of them."""
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from lab.config_builder import LAB
+from lab.dpop import DpopClient
+from lab.mesh import TRAVEL
+from support.replicas import Replicas
+from support.world import BALANCE, wait_until
+
+pytestmark = pytest.mark.e2e
+# More of each for those who have the time: CONTRIBUTING names them.
+REVOCATIONS: Final = int(os.environ.get("AUTHZ_REVOCATIONS", "5"))
+PROOFS: Final = int(os.environ.get("AUTHZ_PROOFS", "200"))
+AWAY: Final = LAB.with_yaml(("revocations",), "{when_away: deny, away_after: 2s}")
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    """All of it, which refuses everything once the store is away for two seconds."""
+    with Replicas(tmp_path_factory.mktemp("replicas"), AWAY) as started:
+        yield started
+
+
+def test_revoked_everywhere(replicas: Replicas) -> None:
+    """A revocation in the store counts in each worker of each replica, under load."""
+    with replicas.load() as load:
+        for number in range(REVOCATIONS):
+            replicas.seconds_to_revoke(f"revoked-{number}")
+
+    assert set(load.statuses) == {200}
+
+
+def test_a_proof_passes_once(replicas: Replicas) -> None:
+    """However many workers are asked at once with one proof, a single request passes."""
+    found = replicas.pass_once(replicas.proven(DpopClient()), PROOFS)
+
+    assert found == {"allow": 1, "dpop_proof": PROOFS - 1}
+
+
+def test_the_store_is_killed(replicas: Replicas) -> None:
+    """While it is away no proof passes; then nothing does; and none passes a second time after."""
+    used = replicas.proven(DpopClient())
+    assert replicas.pass_once(used, 1) == {"allow": 1}
+    replicas.seconds_to_revoke("mallory")
+    revoked = replicas.request(replicas.token("mallory"))
+    plain = replicas.request(replicas.token())
+    assert {worker.ask(plain) for worker in replicas.workers} == {"allow"}
+
+    replicas.redis.kill()
+    assert set(replicas.pass_once(used, 12)) <= {"store_unavailable"}
+    assert "allow" not in replicas.pass_once(replicas.proven(DpopClient()), 12)
+    assert {worker.ask(revoked) for worker in replicas.workers} <= {
+        "token_revoked",
+        "store_unavailable",
+    }
+    wait_until(lambda: {w.ask(plain) for w in replicas.workers} == {"store_unavailable"})
+    wait_until(lambda: {s.get("/readyz")[0] for s in replicas.mesh.servers} == {503})
+    replicas.redis.start()
+
+    wait_until(lambda: {w.ask(plain) for w in replicas.workers} == {"allow"})
+    assert "allow" not in replicas.pass_once(used, 12)
+    assert {worker.ask(revoked) for worker in replicas.workers} == {"token_revoked"}
+    wait_until(lambda: replicas.pass_once(replicas.proven(DpopClient()), 1) == {"allow": 1})
+    assert "allow" not in replicas.pass_once(used, 12)
+
+
+def test_the_store_is_full(replicas: Replicas) -> None:
+    """What it has no room to remember does not pass; what needs no store does."""
+    plain = replicas.request(replicas.token())
+    with replicas.redis.admin() as admin:
+        admin.config_set("maxmemory", "1")
+        refused = replicas.pass_once(replicas.proven(DpopClient()), 12)
+        allowed = {worker.ask(plain) for worker in replicas.workers}
+        admin.config_set("maxmemory", "0")
+
+    assert "allow" not in refused
+    assert allowed == {"allow"}
+    wait_until(lambda: replicas.pass_once(replicas.proven(DpopClient()), 1) == {"allow": 1})
+
+
+def test_the_store_is_slow(replicas: Replicas) -> None:
+    """Checks that need it are refused in time, and may be tried again; others do not notice."""
+    plain = replicas.request(replicas.token())
+    replicas.between.delay_seconds = 1.5
+    refused = replicas.pass_once(replicas.proven(DpopClient()), 12)
+    allowed = {worker.ask(plain) for worker in replicas.workers}
+    reply = replicas.mesh.agent(TRAVEL).request(
+        "GET", BALANCE, [("authorization", f"Bearer {replicas.token()}")]
+    )
+    replicas.between.delay_seconds = 0.0
+
+    assert "allow" not in refused
+    assert allowed <= {"allow", "store_unavailable"}
+    assert reply.status in {200, 503}
+    wait_until(lambda: {w.ask(plain) for w in replicas.workers} == {"allow"})
+    wait_until(lambda: replicas.pass_once(replicas.proven(DpopClient()), 1) == {"allow": 1})
