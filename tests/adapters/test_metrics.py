@@ -355,6 +355,7 @@ def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:
     """FAMILIES and a scrape hold the same names, types, labels and helps, in both formats."""
     metrics.observe(None, 0.1, True)
     metrics.introspected("https://a.example", IntrospectionResult.ACTIVE, 0.1)
+    metrics.status_list_fetched("https://a.example", StatusListResult.SUCCESS)
     metrics.agent_refused("spiffe://corp.example/travel")
     generate: Callable[..., bytes] = generate_openmetrics if is_open else generate_latest
     text = generate(metrics.registry).decode()

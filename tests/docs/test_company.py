@@ -32,6 +32,7 @@ from support.docs_model import Asked, Config, Verdict, decide
 from support.docs_model.budgets import Purse
 from support.docs_model.decide import find_route
 from support.docs_model.paths import host_of, read_path
+from support.status_server import StatusServer
 
 SEED: Final = int(os.environ.get("AUTHZ_COMPANY_SEED", "20261125"))
 REQUESTS: Final = int(os.environ.get("AUTHZ_COMPANY_REQUESTS", "2000"))
@@ -112,17 +113,20 @@ class Company:
 @contextmanager
 def running(folder: Path, seed: int) -> Iterator[Company]:
     """A company's server, with all that it needs."""
-    config = company_config(folder, seed)
-    wire = Wire(folder)
-    path = write_config(folder, config)
-    command = [sys.executable, "-m", "authz", "serve", str(path)]
-    server = Process("authz", command, folder / "authz.log")
-    try:
-        server.wait_until(lambda: '"serving"' in server.log.read_text())
-        with grpc.insecure_channel(f"unix:{folder / 'authz.sock'}") as channel:
-            yield Company(config, path, channel, wire, random.Random(seed))
-    finally:
-        server.stop()
+    with StatusServer(folder / "status") as lists:
+        config = company_config(folder, seed)
+        config["issuers"][0]["status_list"] = lists.settings(max_age="1h")
+        wire = Wire(folder)
+        wire.publish(lists)
+        path = write_config(folder, config)
+        command = [sys.executable, "-m", "authz", "serve", str(path)]
+        server = Process("authz", command, folder / "authz.log")
+        try:
+            server.wait_until(lambda: '"serving"' in server.log.read_text())
+            with grpc.insecure_channel(f"unix:{folder / 'authz.sock'}") as channel:
+                yield Company(config, path, channel, wire, random.Random(seed))
+        finally:
+            server.stop()
 
 
 def difference(config: Config, asked: Asked, verdict: Verdict, answer: Answer) -> str:
@@ -184,6 +188,7 @@ def test_company(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert reasons[""] >= 0.3 * REQUESTS, reasons
     assert len(reasons) > 20, reasons  # and the allow
+    assert {"token_revoked", "status_unavailable"} <= reasons.keys(), reasons
     assert remembered, "nothing was remembered"
     assert reasons["budget_exhausted"] > 1, reasons
     assert_replayed(company.path, tmp_path / "audit.jsonl", capsys)

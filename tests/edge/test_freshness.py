@@ -97,6 +97,10 @@ class Keys:
         """Bring nothing new."""
         return False
 
+    def outdate(self) -> None:
+        """Make stale what was remembered."""
+        self.generation += 1
+
     def reconfigure(self, _: object) -> None:
         """Stay as they are: a config changes nothing of them here."""
 

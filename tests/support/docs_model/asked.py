@@ -11,11 +11,15 @@ Rule = Mapping[str, Any]
 
 @dataclass
 class Token:
-    """A token by its claims; ``typ`` "" for none; ``defect`` is "alg", "kid", "signature" or ""."""
+    """A token by its claims; ``typ`` "" for none; ``defect`` is "alg", "kid", "signature" or "".
+
+    ``statuses`` are the numbers of the status list that it names, none for a list that is away.
+    """
 
     claims: dict[str, Any]
     typ: str = "at+jwt"
     defect: str = ""
+    statuses: tuple[int, ...] = ()
 
 
 @dataclass

@@ -8,7 +8,13 @@ from support.docs_model.asked import Asked, Config, Known, Refused, Rule, Verdic
 from support.docs_model.calls import Call, read_calls
 from support.docs_model.paths import accepted_by, host_fits, host_of, path_fits, read_path
 from support.docs_model.policy import check_policy
-from support.docs_model.tokens import is_authenticated, is_own, read_actors, read_token
+from support.docs_model.tokens import (
+    check_status,
+    is_authenticated,
+    is_own,
+    read_actors,
+    read_token,
+)
 
 
 def decide(config: Config, asked: Asked, now: float) -> Verdict:
@@ -45,6 +51,7 @@ def allowed(config: Config, asked: Asked, now: float) -> Verdict:
         actors = read_actors(config, asked.token, asked.agent, route)
         if not is_authenticated(route, claims, now):
             raise Refused("step_up")
+        check_status(config, asked.token)
         known = replace(
             known,
             actors=actors,
