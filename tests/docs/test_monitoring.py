@@ -8,6 +8,7 @@ import pytest
 
 from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
+from authz.adapters.signals.status import SignalResult
 from authz.core.decision import Effect
 from authz.core.reason import Reason
 from authz.server.log_writer import LogStatus
@@ -23,7 +24,7 @@ VALUES: Final[dict[str, set[str]]] = {
     "cache": set(CacheUse),
     "le": {repr(bound) for bound in BUCKETS_SECONDS},
     "state": {"usable", "refused"},
-    "result": {"taken", "refused", "success", "failure"},
+    "result": {"taken", "success", "failure", *SignalResult},
     "part": {"main", "revocations", "config", "pool"},
     "cause": set(LogStatus.__annotations__),
 }
