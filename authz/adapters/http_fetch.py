@@ -65,6 +65,7 @@ class DocumentRequest:
         allow_any_address: accepts link-local, metadata and multicast addresses as well.
         content_type: the accepted types of the answer, in lower case; an answer without a type
             passes.
+        type_name: of these types, in messages.
     """
 
     url: str
@@ -75,6 +76,7 @@ class DocumentRequest:
     check_certificate: Callable[[bytes], None] | None = None
     allow_any_address: bool = False
     content_type: re.Pattern[str] = JSON_TYPE
+    type_name: str = "JSON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def _check_head(response: urllib3.BaseHTTPResponse, ask: DocumentRequest) -> Non
         raise FetchError("it has a content-encoding that was not asked for")
     kind = media_type_of(response.headers)
     if kind and not ask.content_type.fullmatch(kind):
-        raise FetchError("its content-type is not JSON")
+        raise FetchError(f"its content-type is not {ask.type_name}")
 
 
 def media_type_of(headers: Mapping[str, str]) -> str:

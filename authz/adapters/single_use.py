@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -24,13 +25,15 @@ from authz.adapters.store.store import (
     StoreFullError,
 )
 from authz.core.choice import WhenAway
-from authz.core.decision import SingleUse, UseKind
 from authz.core.reason import Denied, Reason
+from authz.core.single_use import SingleUse, UseKind
 
 # How far the clocks of replicas, and of the store, may differ. Marks are kept for so much longer,
 # and count as made so much earlier. Also longer than the longest wait for a store, so that a mark
 # does not end while it is being made.
 CLOCKS_DIFFER_SECONDS: Final = 5.0
+# An answer takes a fraction of a millisecond; to give up sooner would look like the store's fault.
+MIN_SECONDS: Final = 0.01
 _RETRY: Final = (("retry-after", "1"),)
 
 
@@ -87,7 +90,7 @@ class SingleUses:
         time has ended, OVERLOADED if no more marks can be kept or no time is left, and
         STORE_UNAVAILABLE if the store can't say for certain.
         """
-        if seconds <= 0:
+        if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
         result, detail = self._used(once, attempt, now, seconds)
         with self._lock:
@@ -102,7 +105,8 @@ class SingleUses:
         if now >= once.until:  # it waited, and its mark would not be kept
             return UseResult.ENDED, f"the {once.kind} ended while the check waited"
         made_at, until = once.made_at - CLOCKS_DIFFER_SECONDS, once.until + CLOCKS_DIFFER_SECONDS
-        mark = Mark(_named(once), attempt, made_at, until)
+        # A digest, as a client may choose a part of the name, of any length.
+        mark = Mark(_named(once), sha256(attempt).digest(), made_at, until)
         try:
             return self._marked(mark, now, seconds), ""
         except AlreadyUsedError:

@@ -106,6 +106,13 @@ def _subjects(document: dict[str, Any]) -> Iterator[str]:
         yield from principal.get("match", {}).get("subjects") or ()
 
 
+def _tools(document: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of tools in rules, without patterns."""
+    rules = (rule for rules in (document.get("grants") or {}).values() for rule in rules or ())
+    names = (tool for rule in rules for tool in (rule.get("mcp") or {}).get("tools") or ())
+    yield from (name for name in names if "*" not in name)
+
+
 _COMPLETERS: Final[dict[str, Callable[..., Any]]] = {
     "actor": _of_config(_agents),
     "agent": _of_config(_agents),
@@ -115,4 +122,5 @@ _COMPLETERS: Final[dict[str, Callable[..., Any]]] = {
     "principal": _of_config(_subjects),
     "route": _of_config(_routes),
     "subject": _of_config(_subjects),
+    "tool": _of_config(_tools),
 }

@@ -4,13 +4,14 @@
 2. On whose behalf: ``DelegationStep.verify`` makes the ``Delegation``, which must not be revoked.
 3. May they do all that the message asks: ``PolicyStep`` makes the ``Permit``, and so the ``Allow``.
 4. Does the external decision point agree, if there is one.
-5. Is a single-use proof used for the first time.
+5. Is what may be used once, a proof or a token, used for the first time.
+6. Do the budgets of the rules that allow have room; they are spent.
 
 Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can
 make, so a wrong order does not pass the type checker. They are a function of the request, the
 settings, the key sets, the revocations and the time; they do no I/O, read no clock and log nothing.
 The result of steps 1 and 2 is cached for as long as nothing can change it
-(``authz.core.known_callers``). Steps 4 and 5 need I/O or memory, so the edge runs them afterwards
+(``authz.core.known_callers``). Steps 4 to 6 need I/O or memory, so the edge runs them afterwards
 (``authz.edge.decider``): they can only refuse. If step 2 lacks something that can be fetched, such
 as a key, its refusal says so. The edge may then fetch it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.

@@ -19,6 +19,7 @@ from authz.core.choice import Choice
 from authz.core.needs import Need
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
+from authz.core.single_use import SingleUse, UseKind
 from authz.core.spiffe import SpiffeId
 from authz.core.upstream_token import UpstreamToken
 
@@ -66,33 +67,6 @@ class Actor(msgspec.Struct, frozen=True, gc=False):
 
     issuer: str
     subject: str
-
-
-class UseKind(StrEnum):
-    """What a request may use once: a DPoP proof, or a token of an issuer with ``one_time``."""
-
-    PROOF = "proof"
-    TOKEN = "token"
-
-    @property
-    def reason(self) -> Reason:
-        """The reason to refuse what another request has used."""
-        return Reason.DPOP_PROOF if self is UseKind.PROOF else Reason.TOKEN_USED
-
-
-class SingleUse(msgspec.Struct, frozen=True, gc=False):
-    """Something that one request alone may use: a DPoP proof (RFC 9449 section 11.1), or a token.
-
-    Attributes:
-        key: a digest that names it.
-        made_at: unix seconds by this server's clock: it was certainly not used before.
-        until: unix seconds; from then on it is refused for its age anyway.
-    """
-
-    key: bytes
-    made_at: float
-    until: float
-    kind: UseKind = UseKind.PROOF
 
 
 class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -165,16 +139,40 @@ class Shadow(msgspec.Struct, frozen=True, gc=False):
     rule: str = ""
 
 
+class Spending(msgspec.Struct, frozen=True, gc=False):
+    """A part of a rule's budget, which an allow spends before it is answered.
+
+    Attributes:
+        rule: the full name of the rule.
+        key: a digest that names the budget, and whose it is.
+        cost: in millionths.
+        limit: the most that may be spent in a window, in millionths.
+        window: seconds.
+        is_local_if_away: whether this process alone counts while the shared store is away.
+        shadow: whose refusal is only noted; None if the budget is enforced.
+    """
+
+    rule: str
+    key: bytes
+    cost: int
+    limit: int
+    window: float
+    is_local_if_away: bool = False
+    shadow: ShadowBy | None = None
+
+
 class Permit(msgspec.Struct, frozen=True, gc=False):
     """Policy's permission: the names of the agent's rule and the principal's rule that allow.
 
     Attributes:
         headers: (name, values) of the headers that these rules give to the upstream.
+        spendings: of these rules' budgets, each budget once; nearly always none.
     """
 
     agent_rule: str
     principal_rule: str
     headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    spendings: tuple[Spending, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +301,10 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     shadows: tuple[Shadow, ...] = ()
     progress: Progress = msgspec.field(default_factory=Progress)
     upstream_token: UpstreamToken = UpstreamToken.STRIP
+
+    def noted(self, *shadows: Shadow) -> "Allow":
+        """Return the same allow, with further notes on what other policies would have decided."""
+        return msgspec.structs.replace(self, shadows=(*self.shadows, *shadows))
 
     def until(self, moment: float) -> "Allow":
         """Return the same allow, valid until that moment (unix seconds) at most."""

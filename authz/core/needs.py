@@ -37,5 +37,17 @@ class IntrospectionNeeded(msgspec.Struct, frozen=True, gc=False):
         return f"IntrospectionNeeded(issuer={self.issuer!r})"
 
 
-Need = KeyNeeded | IntrospectionNeeded
+class StatusListNeeded(msgspec.Struct, frozen=True, gc=False):
+    """A status list that a token names, if the list is unknown or too old.
+
+    Attributes:
+        issuer: a configured issuer with status lists.
+        uri: where the list is: one of the configured places.
+    """
+
+    issuer: str
+    uri: str
+
+
+Need = KeyNeeded | IntrospectionNeeded | StatusListNeeded
 """The closed list of needs. Join a further kind by ``|``, and give it a learner at the edge."""

@@ -142,7 +142,7 @@ class Reason(Enum):
     @property
     def is_of_policy(self) -> bool:
         """Tell whether it refuses a known caller's request for which no other token would help."""
-        return self in (Reason.POLICY_DENIED, Reason.METHOD_UNKNOWN)
+        return self in (Reason.POLICY_DENIED, Reason.METHOD_UNKNOWN, Reason.BUDGET_EXHAUSTED)
 
     @property
     def is_of_token(self) -> bool:
@@ -184,6 +184,7 @@ _JSONRPC_CODES: Final = {
     Reason.METHOD_UNKNOWN: -32601,
 }
 REFUSED: Final = -32001  # a refusal, for which JSON-RPC has no code
+RETRY_AFTER: Final = "retry-after"  # the header of RFC 9110 section 10.2.3
 BEARER: Final = "Bearer"  # authentication schemes: RFC 6750
 DPOP_SCHEME: Final = "DPoP"  # RFC 9449 section 7.1
 

@@ -13,6 +13,7 @@ from authz.core.request import CallKind, Operation
 from authz.core.revocations import Revocation, RevocationError, decode, read_entries
 
 SESSION_CLAIM: Final = "sid"  # OpenID Connect Front-Channel Logout 1.0 section 3
+_MOST_CHARS: Final = 256  # of an author or a note: it stands in the record of each refusal
 EMAIL_CLAIM: Final = "email"  # OpenID Connect Core 1.0 section 5.1
 
 
@@ -191,8 +192,8 @@ class Revocations:
 def _refusal(reason: Reason, detail: str, held: _Held) -> Denied:
     """Return the refusal by an entry, whose id, author and note stand in the detail."""
     entry = decode(held.line)
-    by = f" by {entry.by}" if entry.by else ""
-    note = f": {entry.note}" if entry.note else ""
+    by = f" by {entry.by[:_MOST_CHARS]}" if entry.by else ""
+    note = f": {entry.note[:_MOST_CHARS]}" if entry.note else ""
     return Denied(reason, f"{detail} (entry {entry.id}{by}{note})")
 
 

@@ -18,7 +18,6 @@ T is a time as in RFC 3339; without it, tokens of any time. The entry counts unt
 from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
-from io import BytesIO
 from typing import Annotated, Final
 
 import msgspec
@@ -151,9 +150,19 @@ def read_entries(data: bytes) -> Iterator[tuple[int, Revocation | RevocationErro
     """
     if len(data) > MAX_BYTES:
         raise RevocationError(f"larger than {MAX_BYTES} bytes")
-    for number, line in enumerate(BytesIO(data), start=1):  # at line feeds alone, one at a time
-        if not line.isspace():
-            yield number, _entry_or_error(line.rstrip(b"\n"))
+    for number, line in read_lines(data):
+        yield number, _entry_or_error(line)
+
+
+def read_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers from 1, one at a time."""
+    number, begin = 0, 0
+    while begin < len(data):
+        end = data.find(b"\n", begin)  # line feeds alone end a line
+        end = len(data) if end < 0 else end
+        line, number, begin = data[begin:end], number + 1, end + 1
+        if line and not line.isspace():
+            yield number, line
 
 
 def _entry_or_error(line: bytes) -> Revocation | RevocationError:

@@ -24,6 +24,8 @@ class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
             asks again for that request, and not chosen by a client. Empty if each check is a
             separate attempt.
         rpc: the method that the proxy called, with its gRPC service.
+        spends: whether the call spends budgets; not if the proxy asks about its result, since it
+            asked about the call before.
     """
 
     request: Request
@@ -33,6 +35,7 @@ class DecodedCheck(msgspec.Struct, frozen=True, gc=False):
     twins: tuple[str, ...] = ()
     attempt: bytes = b""
     rpc: str = ENVOY_CHECK
+    spends: bool = True
 
     @property
     def trace_id(self) -> str:

@@ -1,16 +1,17 @@
 """Decides a check that is not in the cache: the pipeline, and its steps that need the network.
 
 The steps are numbered in ``authz.core.authorizer``. If the first three lack a fact, it may be
-learned (``authz.edge.learning``). Then the decision point is asked, and what may be used once is
-marked as used. Each of these waits only within the caller's deadline, and not at all if too many
-checks already wait. Steps 1 to 3 do not wait. So only a learner, a decision point and a store that
-replicas share need a wait, and a caller that must not wait gets no decision.
+learned (``authz.edge.learning``). Then the decision point is asked, what may be used once is
+marked as used, and budgets are spent. Each of these waits only within the caller's deadline, and
+not at all if too many checks already wait. Steps 1 to 3 do not wait. So only a learner, a decision
+point and a store that replicas share need a wait, and a caller that must not wait gets no decision.
 """
 
 import math
 from collections.abc import Callable
 from typing import Final
 
+from authz.adapters.budgets import Spender
 from authz.adapters.single_use import SingleUses
 from authz.core.decision import Allow, Decision, Deny, Progress
 from authz.core.reason import Denied, Reason
@@ -34,7 +35,9 @@ class Decider:
         self,
         learning: Learning,
         single_uses: SingleUses,
+        spender: Spender,
         bulkhead: Bulkhead,
+        *,
         is_overloaded: Callable[[], bool],
         clock: Clock,
     ) -> None:
@@ -44,6 +47,7 @@ class Decider:
         """
         self._learning = learning
         self._single_uses = single_uses
+        self._spender = spender
         self._bulkhead = bulkhead
         self._is_overloaded = is_overloaded
         self._clock = clock
@@ -81,6 +85,8 @@ class Decider:
                 decision = self._confirmed(snapshot, decision, time_remaining, decision_id)
             attempt = check.attempt or decision_id.encode()
             self._use_once(decision, attempt, time_remaining, waits)  # step 5
+            if check.spends:
+                decision = self._spent(decision, time_remaining, waits)  # step 6
         except Denied as denied:
             return progress.refuse(denied)
         return decision
@@ -105,8 +111,9 @@ class Decider:
         """Tell whether a step after this decision of the pipeline would wait."""
         if isinstance(decision, Deny):
             return self._learning.can_improve(decision)
-        is_asked = bool(decision.delegation.single_uses) and self._single_uses.is_shared
-        return is_asked or snapshot.decision_point is not None
+        uses, spends = decision.delegation.single_uses, decision.permit.spendings
+        is_asked = (uses and self._single_uses.is_shared) or (spends and self._spender.is_shared)
+        return bool(is_asked) or snapshot.decision_point is not None
 
     def _learned(
         self,
@@ -168,10 +175,28 @@ class Decider:
         except BulkheadFullError:
             raise Denied(Reason.OVERLOADED, "too many requests wait for the store") from None
 
+    def _spent(self, allow: Allow, time_remaining: TimeRemaining, waits: Waits | None) -> Allow:
+        """Spend the budgets of the rules that allow, if they have any. Raises Denied."""
+
+        def left() -> float:
+            return seconds_to_wait(time_remaining)
+
+        spender = self._spender
+        if not allow.permit.spendings:
+            return allow
+        if not spender.is_shared:  # nothing waits
+            return spender.spend(allow, self._clock.wall(), lambda: math.inf)
+        try:
+            with waiting(waits, "store"), self._bulkhead.waiting(allow.agent.spiffe_id.text):
+                return spender.spend(allow, self._clock.wall(), left)
+        except BulkheadFullError:
+            raise Denied(Reason.OVERLOADED, "too many requests wait for the store") from None
+
 
 def _is_final(snapshot: Snapshot, allow: Allow) -> bool:
     """Tell whether no later step could refuse, as nearly always."""
-    return snapshot.decision_point is None and not allow.delegation.single_uses
+    is_confirmed = snapshot.decision_point is None and not allow.delegation.single_uses
+    return is_confirmed and not allow.permit.spendings
 
 
 def _overloaded(detail: str) -> Deny:

@@ -24,6 +24,8 @@ from authz.edge.rendering import NO_OPERATION, RenderedDecision
 from authz.edge.snapshot import Snapshot
 
 _TARGETS: Final = 1024  # hosts and methods in use; some 1 KB each
+# Refusals that end without any change that the cache sees: a key is published, or time passes.
+_PASSING: Final = frozenset({Reason.TOKEN_KEY_UNKNOWN, Reason.BUDGET_EXHAUSTED})
 _PATH: Final = b'"path":'
 _NO_TEXT: Final = encode_text("")
 _NOTHING: Final = encode_operation(NO_OPERATION)
@@ -32,12 +34,13 @@ _NOTHING: Final = encode_operation(NO_OPERATION)
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
     """Return the seconds to cache a decision, 0 if another try could change it at once."""
     if isinstance(decision, Allow):
-        return 0.0 if decision.delegation.single_uses else settings.ttl
+        is_counted = decision.delegation.single_uses or decision.permit.spendings
+        return 0.0 if is_counted else settings.ttl
     if decision.scheme == DPOP_SCHEME:  # about a proof, which is for one request
         return 0.0
     if decision.reason is Reason.TOKEN_USED:  # but not by a retry of the request that used it
         return 0.0
-    if decision.reason.is_own_fault or decision.reason is Reason.TOKEN_KEY_UNKNOWN:
+    if decision.reason.is_own_fault or decision.reason in _PASSING:
         return 0.0
     return settings.deny_ttl
 

@@ -1,8 +1,8 @@
 """Decides again after learning a fact that the decision lacked, within the caller's deadline.
 
 A step of the pipeline that lacks a fact names it in its refusal (``Denied.needs``). Each kind of
-need has a learner, which may wait on the network: for a newly published key, or an issuer's answer
-about an opaque token (RFC 7662). The design also suits status lists and shared stores. The rules
+need has a learner, which may wait on the network: for a newly published key, an issuer's answer
+about an opaque token (RFC 7662), or a status list. The design also suits shared stores. The rules
 are the same for all:
 
 - A learner gets the rest of the caller's deadline less a margin for the answer's way back, and
@@ -20,10 +20,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from authz.adapters.introspection import IntrospectionError
+from authz.adapters.status_lists import StatusFetchError
 from authz.core.bounded_map import Generation
 from authz.core.decision import Decision, Deny, Progress
 from authz.core.delegation import MAX_TIMEOUT_SECONDS
-from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need
+from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need, StatusListNeeded
 from authz.core.reason import Denied, Reason
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import TimeRemaining
@@ -121,6 +122,38 @@ class IntrospectionLearner:
         try:
             return self._introspections.ask(need, seconds)
         except IntrospectionError as error:
+            raise LearnError(str(error)) from None
+
+
+class StatusListFetcher(Protocol):
+    """The issuers' status lists as the edge uses them."""
+
+    def ask(self, need: StatusListNeeded, seconds: float) -> bool:
+        """Fetch a needed list, once for all callers; return whether it may now be known.
+
+        Waits ``seconds`` at most. Raises StatusFetchError if it can't be had.
+        """
+
+
+class StatusListLearner:
+    """Learns status lists that were never fetched, or have ended."""
+
+    name: Final = "status lists"
+
+    def __init__(self, lists: StatusListFetcher) -> None:
+        """Take the lists, each issuer's with a timeout of its own."""
+        self._lists = lists
+
+    @property
+    def max_seconds(self) -> float:
+        """Return the longest timeout that a fetch may have."""
+        return MAX_TIMEOUT_SECONDS
+
+    def learn(self, need: StatusListNeeded, seconds: float) -> bool:
+        """Learn a list, as ``Learner.learn``. Raises LearnError."""
+        try:
+            return self._lists.ask(need, seconds)
+        except StatusFetchError as error:
             raise LearnError(str(error)) from None
 
 

@@ -1,11 +1,12 @@
 """Builds the body of a refusal, in the form that clients of each protocol read."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from authz.core.decision import Deny
-from authz.core.reason import REFUSED
+from authz.core.reason import REFUSED, RETRY_AFTER
 from authz.core.request import MessageProtocol
 from authz.edge.challenge import told_parameters
 
@@ -46,10 +47,18 @@ def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
             # server's own (3.3.2), outside of the range that JSON-RPC reserves. The standard codes
             # of 9.5 are the same in both protocols.
             code = reason.http_status
-        # A gateway that asks about messages answers with HTTP 200, and has no challenge.
-        data = {"reason": reason.code, "decision_id": decision_id, **dict(told_parameters(deny))}
+        # A gateway that asks about messages answers with HTTP 200: no challenge, no headers.
+        told_data = dict(told_parameters(deny)) | dict(_retry_after(deny))
+        data = {"reason": reason.code, "decision_id": decision_id, **told_data}
         return Body(JSON, "", _json({"code": code, "message": told, "data": data}), told)
     return Body(_TEXT, f"{reason.code}: {reason.message}\ndecision: {decision_id}\n")
+
+
+def _retry_after(deny: Deny) -> Iterator[tuple[str, int]]:
+    """Yield the seconds after which the client may try again, if the refusal says so."""
+    for name, value in deny.headers:
+        if name == RETRY_AFTER:
+            yield "retry_after", int(value)
 
 
 def _scopes(deny: Deny) -> str:

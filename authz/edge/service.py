@@ -15,11 +15,12 @@ from google.protobuf.message import DecodeError
 
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.audit.records.line import AuditLine
+from authz.adapters.budgets import Spender
 from authz.adapters.metrics import Metrics
 from authz.adapters.single_use import SingleUses
 from authz.core.bounded_map import Generation
 from authz.core.decision import Progress
-from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need
+from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need, StatusListNeeded
 from authz.core.reason import Denied, Reason
 from authz.edge.answered import UNREADABLE, Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
@@ -34,6 +35,8 @@ from authz.edge.learning import (
     KeyRefresher,
     Learner,
     Learning,
+    StatusListFetcher,
+    StatusListLearner,
 )
 from authz.edge.presentation_store import Presentations
 from authz.edge.rendering import RenderedDecision
@@ -51,8 +54,10 @@ class ServiceParts:
     Attributes:
         keys: the issuers' keys, which can be fetched again.
         introspections: the issuers' endpoints, which can be asked about opaque tokens.
+        status_lists: the issuers' status lists, which can be fetched.
         revocations: the revocations, of which only the generation is read here.
         single_uses: the proofs and tokens that were used.
+        spender: spends the budgets of rules.
         audit, metrics: where each answer leaves a record and a count.
         bulkhead: the places to wait on the network.
         is_overloaded: tells whether new decisions must be refused.
@@ -62,8 +67,10 @@ class ServiceParts:
 
     keys: KeyRefresher
     introspections: Introspector
+    status_lists: StatusListFetcher
     revocations: Generation
     single_uses: SingleUses
+    spender: Spender
     audit: AuditLog
     metrics: Metrics
     bulkhead: Bulkhead
@@ -96,10 +103,16 @@ class CheckService:
         learners: dict[type[Need], Learner[Any]] = {
             KeyNeeded: KeyLearner(parts.keys),
             IntrospectionNeeded: IntrospectionLearner(parts.introspections),
+            StatusListNeeded: StatusListLearner(parts.status_lists),
         }
         learning = Learning(learners, parts.bulkhead)
         self._decider = Decider(
-            learning, parts.single_uses, parts.bulkhead, parts.is_overloaded, parts.clock
+            learning,
+            parts.single_uses,
+            parts.spender,
+            parts.bulkhead,
+            is_overloaded=parts.is_overloaded,
+            clock=parts.clock,
         )
         self.judge = self._decider.judge
         self.presentations = Presentations()

@@ -12,6 +12,7 @@ from typing import Final
 
 MAIN: Final = "main"
 REVOCATIONS: Final = "revocations"
+STORE: Final = "store"
 CONFIG: Final = "config"
 POOL: Final = "pool"
 TRANSPORT: Final = "transport"
@@ -22,6 +23,8 @@ LIMITS: Final[Mapping[str, float | None]] = {
     MAIN: 5.0,
     # Reads one file. Half a million entries take a second alone, and several seconds beside checks.
     REVOCATIONS: 10.0,
+    # Waits for the store. The config says what happens while it is away.
+    STORE: None,
     # Calls that wait for something lend their thread to others, so a call ends in milliseconds.
     POOL: 10.0,
     # Its loop runs at least twice a second, and works for a millisecond each time.

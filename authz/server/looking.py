@@ -13,11 +13,18 @@ class PeriodicThread:
     """A thread that calls a function periodically. No other thread waits for it."""
 
     def __init__(
-        self, name: str, look: Callable[[], object], seconds: float, beat: Callable[[str], None]
+        self,
+        name: str,
+        look: Callable[[], object],
+        seconds: float,
+        beat: Callable[[str], None],
+        *,
+        is_prompt: bool = False,
     ) -> None:
         """Prepare to call ``look`` every ``seconds``, and ``beat(name)`` after each success.
 
-        If ``look`` returns True, the next call comes SOON_SECONDS later.
+        If ``look`` returns True, the next call comes SOON_SECONDS later. ``is_prompt`` has it
+        called once at the start.
         """
         self._name = name
         self._look = look
@@ -25,6 +32,8 @@ class PeriodicThread:
         self._beat = beat
         self._stopping = False
         self._wake = threading.Event()
+        if is_prompt:
+            self._wake.set()
 
     def start(self) -> None:
         """Beat once, and start the thread."""

@@ -16,19 +16,17 @@ from authz.config import Config
 from authz.edge.methods import methods_of
 from authz.server.giving_way import yielding_gil
 from authz.server.json_log import ProcessLog
-from authz.server.liveness import CONFIG, MAIN, POOL, REVOCATIONS, TRANSPORT, Liveness
-from authz.server.looking import PeriodicThread
+from authz.server.liveness import MAIN, POOL, TRANSPORT, Liveness
 from authz.server.presented import presented_by
 from authz.server.process_metrics import ProcessMetrics, ReportingParts
 from authz.server.reload import ConfigReload, ConfigSource
+from authz.server.watches import build_watches
 from authz.transports.opening import open_transport
 from authz.transports.transport import TransportParts
 from authz.wiring.parts import Parts, open_parts
 from authz.wiring.signals import open_signals
 
 TICK_SECONDS: Final = 0.2
-REVOCATIONS_SECONDS: Final = 0.2  # how often the file is checked: how late a line may count
-CONFIG_SECONDS: Final = 1.0  # how often the config's files are checked
 FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arrive quickly
 # How long a stop may take after the drain: the transport 2 s, the audit log's last records 5 s, the
 # last spans 1 s, the log's last lines 2 s.
@@ -40,9 +38,8 @@ _log: Final = logging.getLogger("authz.server")
 class ServerProcess:
     """A server, of which a process has one.
 
-    Three threads watch its parts, so that none waits for another: the main thread for readiness and
-    the listening sockets, a thread for revocations, which must count at once, and a thread for the
-    config, which takes long to read. None of them answers checks.
+    The main thread watches readiness and the listening sockets, and the threads of
+    ``build_watches`` the files and the store. None of them answers checks.
     """
 
     def __init__(
@@ -75,7 +72,9 @@ class ServerProcess:
         self._transport = open_transport(carrying)
         self._reload = ConfigReload(source, self._take)
         # Of several workers the first receives signals; its supervisor starts it again.
-        self._signals = open_signals(config, parts.keys, parts.store) if worker == 0 else None
+        self._signals = (
+            open_signals(config, parts.keys, parts.shared.store) if worker == 0 else None
+        )
         metrics = build_metrics(parts, self._reload, self._liveness, self._signals)
         self._admin = AdminServer(
             admin or config.admin.listen,
@@ -84,11 +83,7 @@ class ServerProcess:
             self._liveness.stuck,
             self.presented,
         )
-        beat = self._liveness.beat
-        self._watches = (
-            PeriodicThread(REVOCATIONS, parts.revocations.refresh, REVOCATIONS_SECONDS, beat),
-            PeriodicThread(CONFIG, self._reload.look, CONFIG_SECONDS, beat),
-        )
+        self._watches = build_watches(parts, self._reload, self._liveness)
 
     def start(self) -> None:
         """Start every part except the listening sockets, which wait for keys.
@@ -124,11 +119,11 @@ class ServerProcess:
             self._beat()
             if self._is_listening:
                 continue
-            if self._parts.keys.ready():
+            if self._parts.keys.ready() and self._parts.shared.revocations.is_ready:
                 self._listen()
             elif time.monotonic() - told_at >= WAITING_TOLD_SECONDS:
                 told_at = time.monotonic()
-                _log.warning("not listening yet: keys are missing; /readyz says whose")
+                self._tell_what_is_missing()
 
     def _beat(self) -> None:
         """Note progress of the main thread, of the transport, and of the pool.
@@ -144,6 +139,12 @@ class ServerProcess:
         if turned != self._turned and self._is_listening:
             self._turned = turned
             self._liveness.beat(TRANSPORT)
+
+    def _tell_what_is_missing(self) -> None:
+        if not self._parts.keys.ready():
+            _log.warning("not listening yet: keys are missing; /readyz says whose")
+        if not self._parts.shared.revocations.is_ready:
+            _log.warning("not listening yet: the store does not say what is revoked")
 
     def _listen(self) -> None:
         """Open the sockets, for good: a later issuer without keys does not close them."""
@@ -176,8 +177,11 @@ class ServerProcess:
         }
         if audit.is_failing:
             checks["audit"] = False
-        is_ready = self._is_listening and self._is_wanted() and not audit.refuses_allows
-        return is_ready, checks
+        revocations = self._parts.shared.revocations
+        if revocations.store is not None:
+            checks["store"] = revocations.store.is_current
+        is_serving = self._is_listening and self._is_wanted()
+        return is_serving and not audit.refuses_allows and revocations.is_ready, checks
 
     def presented(self) -> dict[str, Any]:
         """Return what proxies presented since the start, for /presented."""
@@ -274,8 +278,10 @@ def build_metrics(
         service=parts.service,
         keys=parts.keys,
         introspections=parts.introspections,
-        single_uses=parts.single_uses,
-        revocations=parts.revocations,
+        single_uses=parts.shared.single_uses,
+        status_lists=parts.status_lists,
+        revocations=parts.shared.revocations,
+        spender=parts.shared.spender,
         audit=parts.audit,
         tracer=parts.tracer,
         tls=parts.tls,

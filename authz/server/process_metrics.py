@@ -11,15 +11,17 @@ from prometheus_client.registry import Collector
 
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
+from authz.adapters.budgets import SpenderStatus, SpendResult
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
-from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
+from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
-from authz.core.decision import UseKind
+from authz.core.single_use import UseKind
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.check_pool import PoolStatus
 from authz.edge.snapshot import SnapshotStatus
@@ -56,7 +58,9 @@ class ReportingParts:
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
     single_uses: Part[SingleUseStatus]
-    revocations: Part[RevocationStatus]
+    status_lists: Part[Sequence[StatusListStatus]]
+    revocations: Part[Sequence[RevocationStatus]]
+    spender: Part[SpenderStatus]
     audit: Part[AuditStatus]
     tracer: Part[TraceStatus] | None
     tls: Part[TlsStatus] | None
@@ -91,7 +95,9 @@ class ProcessMetrics(Collector):
         yield from _of_keys([*parts.keys.status(), *of_signals])
         yield from _of_introspections(parts.introspections.status())
         yield from _of_uses(parts.single_uses.status())
+        yield from _of_status_lists(parts.status_lists.status())
         yield from _of_revocations(parts.revocations.status())
+        yield _of_budgets(parts.spender.status())
         yield from _of_audit(parts.audit.status())
         yield from _of_traces(None if parts.tracer is None else parts.tracer.status())
         yield from _of_tls(None if parts.tls is None else parts.tls.status())
@@ -150,10 +156,34 @@ def _of_uses(status: SingleUseStatus) -> Iterator[Metric]:
     yield counter("authz_single_uses", *((each, status.counts.get(each, 0)) for each in every))
 
 
-def _of_revocations(status: RevocationStatus) -> Iterator[Metric]:
-    yield gauge("authz_revocations", ((), status.entries))
-    yield _of_changes("authz_revocation_reloads", status)
-    yield gauge("authz_revocations_last_look_timestamp_seconds", ((), status.looked_at))
+def _of_status_lists(issuers: Sequence[StatusListStatus]) -> Iterator[Metric]:
+    yield gauge("authz_status_lists", *(((of.issuer,), of.lists) for of in issuers))
+    yield gauge(
+        "authz_status_list_oldest_timestamp_seconds",
+        *(((of.issuer,), of.oldest) for of in issuers if of.oldest is not None),
+    )
+
+
+def _of_revocations(sources: Sequence[RevocationStatus]) -> Iterator[Metric]:
+    yield gauge("authz_revocations", *(((s.source,), s.entries) for s in sources))
+    yield counter(
+        "authz_revocation_reloads",
+        *(((s.source, "taken"), s.taken) for s in sources),
+        *(((s.source, "refused"), s.refused) for s in sources),
+    )
+    yield gauge(
+        "authz_revocations_last_look_timestamp_seconds",
+        *(((s.source,), s.looked_at) for s in sources),
+    )
+    yield gauge("authz_revocations_away", *(((s.source,), s.is_away) for s in sources))
+    yield counter("authz_revocations_lost", *(((s.source,), s.lost) for s in sources))
+
+
+def _of_budgets(status: SpenderStatus) -> Metric:
+    """Return every result of each rule that has spent, so that a first failure is an increase."""
+    counts = status.counts
+    labels = product(sorted({rule for rule, _ in counts}), SpendResult)
+    return counter("authz_budgets", *((each, counts.get(each, 0)) for each in labels))
 
 
 def _of_audit(status: AuditStatus) -> Iterator[Metric]:
@@ -221,7 +251,7 @@ def _of_reload(status: ReloadStatus) -> Iterator[Metric]:
     yield gauge("authz_config_refused", ((), status.is_refused))
 
 
-def _of_changes(name: str, status: RevocationStatus | TlsStatus | ReloadStatus) -> Metric:
+def _of_changes(name: str, status: TlsStatus | ReloadStatus) -> Metric:
     return counter(name, (("taken",), status.taken), (("refused",), status.refused))
 
 

@@ -1,5 +1,7 @@
 """Reads the files of a config that decisions and records need: secrets, and revocations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +10,8 @@ from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.files import read_at_rest
 from authz.adapters.revocation_file.settings import NEW_FILE
 from authz.adapters.revocation_file.watched import RevocationFile
+from authz.adapters.revocations.sources import RevocationSources
+from authz.adapters.store.store import Store
 from authz.config import Config
 from authz.core.delegation import DpopSettings
 from authz.core.revocations import RevocationError
@@ -54,9 +58,21 @@ def _read_secret(key: str, path: str) -> bytes:
 
 
 def read_revocations(config: Config) -> RevocationFile:
-    """Read the revocation file once; the caller refreshes it. Raises BuildError."""
-    try:
+    """Read the revocation file once, for questions without a server. Raises BuildError."""
+    with _told(config):
         return RevocationFile(config.revocations)
+
+
+def open_revocations(config: Config, store: Store) -> RevocationSources:
+    """Open the sources of revocations; the caller refreshes them. Raises BuildError."""
+    with _told(config):
+        return RevocationSources(config.revocations, None if config.store is None else store)
+
+
+@contextmanager
+def _told(config: Config) -> Iterator[None]:
+    try:
+        yield
     except RevocationError as error:
         raise BuildError(f"revocations.file: {error}{_begun(config)}") from None
 

@@ -16,10 +16,8 @@ from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
-from authz.adapters.nonce_secret import AgreedSecret
-from authz.adapters.revocation_file.watched import RevocationFile
-from authz.adapters.single_use import SingleUses
-from authz.adapters.store.store import Store
+from authz.adapters.revocations.sources import RevocationSources
+from authz.adapters.status_lists import StatusLists
 from authz.adapters.tls import ServerTls
 from authz.config import Config
 from authz.edge.bulkhead import Bulkhead
@@ -27,9 +25,9 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import BuildError, read_redaction, read_revocations
-from authz.wiring.snapshot import build_key_sources, build_snapshot
-from authz.wiring.store import open_store
+from authz.wiring.files import BuildError, read_redaction
+from authz.wiring.shared import SharedState, open_shared
+from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
 from authz.wiring.tracing import open_tracer
 
 if TYPE_CHECKING:  # an optional extra
@@ -42,13 +40,11 @@ class Parts:
 
     Attributes:
         audit: writes a record of each decision.
-        revocations: revoked agents, principals and tokens, as the file says.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
+        status_lists: the issuers' status lists, fetched when needed, then in the background.
         tls: our certificate, None if proxies connect without TLS.
-        store: what replicas share, or this process's own part of it.
-        single_uses: the DPoP proofs and one-time tokens that were used.
-        nonces: the secret of DPoP nonces that replicas agree on.
+        shared: what replicas share through the store, or this process has alone.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -58,13 +54,11 @@ class Parts:
     """
 
     audit: AuditLog
-    revocations: RevocationFile
     keys: KeyStore
     introspections: Introspections
+    status_lists: StatusLists
     tls: ServerTls | None
-    store: Store
-    single_uses: SingleUses
-    nonces: AgreedSecret
+    shared: SharedState
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -74,13 +68,12 @@ class Parts:
 
     def start(self) -> None:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
-        self.revocations.settle()  # a half-written file must not count
-        self.store.start()
-        self.nonces.start()
+        self.shared.start()
         self.audit.start()
         if self.tracer is not None:
             self.tracer.start()
         self.keys.start()
+        self.status_lists.start()
         if self.tls is not None:
             self.tls.start()
         self.pool.start()  # last: no call uses its threads before the transport listens
@@ -92,17 +85,16 @@ class Parts:
         """
         snapshot = build_snapshot(
             config,
-            self.keys,
-            self.revocations,
+            Lookups(self.keys, self.introspections, self.status_lists, self.shared.nonces),
+            self.shared.revocations,
             self.metrics.pdp_asked,
             candidate,
-            answers=self.introspections,
-            nonces=self.nonces,
             redaction=self.service.snapshot.renderer.redaction,
         )
         clients = prepare_introspections(self.introspections, config)
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
+        self.status_lists.reconfigure(config.issuers)
         self.service.snapshot = snapshot
         return snapshot.policy_version
 
@@ -114,7 +106,7 @@ def open_parts(
     *,
     clock: Clock = Clock(),  # noqa: B008 - frozen
     keys: KeyStore | None = None,
-    revocations: RevocationFile | None = None,
+    revocations: RevocationSources | None = None,
     identity: WorkerIdentity | None = None,
 ) -> Iterator[Parts]:
     """Open the parts of a config, and close them in reverse, also if a later part can't be opened.
@@ -128,33 +120,32 @@ def open_parts(
         # Opened first, and so closed last: until then other parts may leave records.
         audit = opened.enter_context(closing(_open_audit(config, identity)))
         tracer = opened.enter_context(_open_tracer(config, metrics))
-        revocations = read_revocations(config) if revocations is None else revocations
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
-        store = opened.enter_context(closing(open_store(config)))
-        is_shared = config.store is not None
-        single_uses = SingleUses(store, config.replay, is_shared=is_shared)
-        nonces = opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared)))
+        shared = opened.enter_context(open_shared(config, revocations))
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
         introspections.reconfigure(prepare_introspections(introspections, config))
+        status_lists = opened.enter_context(
+            closing(_open_status_lists(config, keys, metrics, clock))
+        )
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
-            keys,
-            revocations,
+            Lookups(keys, introspections, status_lists, shared.nonces),
+            shared.revocations,
             metrics.pdp_asked,
             candidate,
-            answers=introspections,
-            nonces=nonces,
             redaction=read_redaction(config.audit.redact),
         )
         works_with = ServiceParts(
             keys=keys,
             introspections=introspections,
-            revocations=revocations,
-            single_uses=single_uses,
+            status_lists=status_lists,
+            revocations=shared.revocations,
+            single_uses=shared.single_uses,
+            spender=shared.spender,
             audit=audit,
             metrics=metrics,
             bulkhead=bulkhead,
@@ -164,13 +155,11 @@ def open_parts(
         )
         yield Parts(
             audit=audit,
-            revocations=revocations,
             keys=keys,
             introspections=introspections,
+            status_lists=status_lists,
             tls=tls,
-            store=store,
-            single_uses=single_uses,
-            nonces=nonces,
+            shared=shared,
             metrics=metrics,
             pool=pool,
             tracer=tracer,
@@ -189,6 +178,17 @@ def _open_audit(config: Config, identity: WorkerIdentity | None) -> AuditLog:
 
 def _open_keys(config: Config) -> AbstractContextManager[KeyStore]:
     return closing(KeyStore(build_key_sources(config), KeyFolder(config.key_cache)))
+
+
+def _open_status_lists(
+    config: Config, keys: KeyStore, metrics: Metrics, clock: Clock
+) -> StatusLists:
+    """Open the status lists. A change of one makes stale what a change of keys does."""
+    lists = StatusLists(
+        keys, keys.outdate, metrics.status_list_fetched, clock.wall, clock.monotonic
+    )
+    lists.reconfigure(config.issuers)
+    return lists
 
 
 def _open_tracer(

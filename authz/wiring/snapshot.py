@@ -1,6 +1,7 @@
 """Compiles a config into the steps that decide, for ``authz serve`` and ``authz explain``."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Final
 
@@ -14,6 +15,7 @@ from authz.core.bounded_map import Unchanging
 from authz.core.delegation.credential import token_reads
 from authz.core.delegation.dpop import DpopVerifier, FixedSecret, NonceSecret
 from authz.core.delegation.opaque import AnswerLookup, NoAnswers
+from authz.core.delegation.status_list import NoStatusLists, StatusListLookup
 from authz.core.delegation.terms import OWN_CLAIMS
 from authz.core.delegation.token_cache import DelegationCache, DelegationStep
 from authz.core.delegation.verifier import DelegationVerifier
@@ -41,6 +43,25 @@ PART_OF_CALLERS: Final = 4
 
 
 _NO_ANSWERS: Final = NoAnswers()
+_NO_LISTS: Final = NoStatusLists()
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """The facts that verifying tokens looks up, and other parts keep.
+
+    Attributes:
+        keys: the issuers' keys.
+        answers: the issuers' answers about opaque tokens; left out, no issuer is asked.
+        lists: the issuers' status lists; left out, there are none.
+        nonces: the secret of DPoP nonces where the config names no file with one; left out, it is
+            random.
+    """
+
+    keys: KeyStore
+    answers: AnswerLookup = _NO_ANSWERS
+    lists: StatusListLookup = _NO_LISTS
+    nonces: NonceSecret | None = None
 
 
 def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
@@ -53,23 +74,29 @@ def build_key_sources(config: Config) -> dict[str, KeySourceConfig]:
 
 
 def build_delegations(
-    config: Config,
-    keys: KeyStore,
-    unread: frozenset[str] = frozenset(),
-    answers: AnswerLookup = _NO_ANSWERS,
-    nonces: NonceSecret | None = None,
+    config: Config, facts: Lookups, unread: frozenset[str] = frozenset()
 ) -> DelegationVerifier:
     """Build step 2, which verifies tokens. Raises BuildError.
 
-    ``unread`` are those of the tokens' ``OWN_CLAIMS`` that no later step reads. ``answers`` looks
-    up the issuers' answers about opaque tokens; left out, no issuer is asked. ``nonces`` is the
-    secret of nonces where the config names no file with one, by default a random one.
+    ``unread`` are those of the tokens' ``OWN_CLAIMS`` that no later step reads.
     """
-    dpop = config.token.dpop
-    own = read_nonce_secret(dpop)
-    secret = nonces or FixedSecret(token_bytes(MIN_SECRET_BYTES))
-    proofs = DpopVerifier(dpop, secret if own is None else FixedSecret(own))
-    return DelegationVerifier(config.token, config.issuers, keys, proofs, unread, answers=answers)
+    return DelegationVerifier(
+        config.token,
+        config.issuers,
+        facts.keys,
+        DpopVerifier(config.token.dpop, _nonce_secret(config, facts)),
+        unread,
+        answers=facts.answers,
+        lists=facts.lists,
+    )
+
+
+def _nonce_secret(config: Config, facts: Lookups) -> NonceSecret:
+    """Return the secret of DPoP nonces (RFC 9449 section 9). Raises BuildError."""
+    own = read_nonce_secret(config.token.dpop)
+    if own is not None:
+        return FixedSecret(own)
+    return facts.nonces or FixedSecret(token_bytes(MIN_SECRET_BYTES))
 
 
 def build_authorizer(
@@ -96,31 +123,28 @@ def build_authorizer(
 
 def build_snapshot(
     config: Config,
-    keys: KeyStore,
+    facts: Lookups,
     revocations: RevocationCheck,
     count_pdp: Callable[[PdpResult, float | None], None] = lambda *_: None,
     candidate: Config | None = None,
     *,
-    answers: AnswerLookup = _NO_ANSWERS,
-    nonces: NonceSecret | None = None,
     redaction: Redaction | None = None,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError.
 
-    ``answers`` and ``nonces`` are as for ``build_delegations``. ``redaction`` is that
-    of the audit log, which stays as it was at the start.
+    ``redaction`` is that of the audit log, which stays as it was at the start.
     """
     cache, token = config.cache, config.token
     policy = build_policy(config)
     policies = [policy] if candidate is None else [policy, build_policy(candidate)]
     step = build_policy_step(config, *policies)
     reads = build_reads(config, policies)
-    verifier = build_delegations(config, keys, OWN_CLAIMS - reads.claims, answers, nonces)
+    verifier = build_delegations(config, facts, OWN_CLAIMS - reads.claims)
     of_callers = cache.max_bytes // PART_OF_CALLERS
     delegations = DelegationCache(
-        verifier, keys, entries=cache.tokens, max_bytes=cache.max_bytes - of_callers
+        verifier, facts.keys, entries=cache.tokens, max_bytes=cache.max_bytes - of_callers
     )
-    callers = KnownCallers(keys, entries=cache.tokens, max_bytes=of_callers)
+    callers = KnownCallers(facts.keys, entries=cache.tokens, max_bytes=of_callers)
     authorizer = build_authorizer(config, delegations, revocations, step, callers)
     responder = Responder(
         config.headers,

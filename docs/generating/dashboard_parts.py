@@ -91,6 +91,37 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "s",
         ),
         Panel(
+            "Uses of proofs and one-time tokens",
+            "By result: passed is good, used a replay or an unnamed retry; the others say what the "
+            "store could not do. At zero without such requests.",
+            {"{{kind}} {{result}}": rates_by("kind, result", "authz_single_uses_total")},
+            "reqps",
+        ),
+        Panel(
+            "Fetches of status lists",
+            "By result. Empty without status_list.",
+            {
+                "{{issuer}} {{result}}": rates_by(
+                    "issuer, result", "authz_status_list_fetches_total"
+                )
+            },
+            "reqps",
+        ),
+        Panel(
+            "Age of status lists",
+            "Of the oldest list in use. Empty without status_list.",
+            {
+                "{{issuer}}": "time() - min by (issuer)"
+                f" ({chosen('authz_status_list_oldest_timestamp_seconds')})"
+            },
+            "s",
+        ),
+        Panel(
+            "Status lists",
+            "Those in use, of the server that uses most. Empty without status_list.",
+            {"{{issuer}}": f"max by (issuer) ({chosen('authz_status_lists')})"},
+        ),
+        Panel(
             "Open circuit breakers",
             "1 while some agent's questions are not sent, as they failed.",
             {
@@ -101,6 +132,13 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
     ),
     "Policy": (
+        Panel(
+            "Budgets",
+            "Spendings of rules' budgets. exhausted was refused; away and full too, as the store "
+            "did not count. Empty without budgets.",
+            {"{{rule}} {{result}}": rates_by("rule, result", "authz_budgets_total")},
+            "reqps",
+        ),
         Panel(
             "Policies in force",
             "Servers by version of the policy. More than one line is a rollout.",

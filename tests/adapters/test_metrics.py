@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
 from authz.adapters.audit.sinks.status import SinkStatus
+from authz.adapters.budgets import SpenderStatus, SpendResult
 from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import (
@@ -22,12 +23,13 @@ from authz.adapters.metrics import (
     OTHER_AGENTS,
     Metrics,
 )
-from authz.adapters.revocation_file.watched import RevocationStatus
+from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.signals.status import SignalResult, SignalStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
+from authz.adapters.status_lists import StatusListResult, StatusListStatus
 from authz.adapters.tls import TlsStatus
-from authz.core.decision import UseKind
 from authz.core.reason import Reason
+from authz.core.single_use import UseKind
 from authz.edge.bulkhead import BulkheadStatus
 from authz.edge.cache import CacheStatus
 from authz.edge.check_pool import PoolStatus
@@ -123,8 +125,15 @@ PARTS = ReportingParts(
     ),
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
+    status_lists=Fixed(
+        (
+            StatusListStatus("https://a.example", lists=3, oldest=5000.0),
+            StatusListStatus("https://b.example", lists=0, oldest=None),
+        )
+    ),
     single_uses=Fixed(SingleUseStatus({(UseKind.TOKEN, UseResult.USED): 16})),
-    revocations=Fixed(RevocationStatus(entries=0, taken=0, refused=0, looked_at=2000.0)),
+    revocations=Fixed((RevocationStatus("file", 0, 0, 0, 2000.0),)),
+    spender=Fixed(SpenderStatus({("pay/pay", SpendResult.SPENT): 5})),
     audit=Fixed(AUDIT),
     tracer=None,
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
@@ -258,7 +267,7 @@ def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
         ("authz_checks", {"waiting_for": "others"}, 10),
         ("authz_single_uses_total", {"kind": "token", "result": "used"}, 16),
         ("authz_single_uses_total", {"kind": "proof", "result": "away"}, 0),
-        ("authz_revocations_last_look_timestamp_seconds", {}, 2000),
+        ("authz_revocations_last_look_timestamp_seconds", {"source": "file"}, 2000),
         ("authz_idle_seconds", {"part": "revocations"}, 9),
         ("authz_log_lost_total", {"cause": "repeated"}, 4),
         ("authz_audit_records_total", {"sink": "siem"}, 11),
@@ -385,3 +394,20 @@ def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:
 def test_counting_is_cheap(metrics: Counted) -> None:
     """A count takes a few steps of Python: nothing like a lock or a format."""
     assert steps_of(lambda: metrics.observe(None, 1e-4, True)) < 50
+
+
+def test_status_lists(metrics: Counted) -> None:
+    """Fetches are counted by issuer and result; the oldest list shows only where there is one."""
+    metrics.status_list_fetched("https://a.example", StatusListResult.SUCCESS)
+    metrics.status_list_fetched("https://a.example", StatusListResult.FAILURE)
+    metrics.status_list_fetched("https://a.example", StatusListResult.FAILURE)
+    found = samples(metrics)
+    first, second = ("issuer", "https://a.example"), ("issuer", "https://b.example")
+    fetches = "authz_status_list_fetches_total"
+    assert found[fetches, (first, ("result", "success"))] == 1
+    assert found[fetches, (first, ("result", "failure"))] == 2
+    assert found[fetches, (first, ("result", "cut_off"))] == 0
+    assert found["authz_status_lists", (first,)] == 3
+    assert found["authz_status_lists", (second,)] == 0
+    assert found["authz_status_list_oldest_timestamp_seconds", (first,)] == 5000
+    assert ("authz_status_list_oldest_timestamp_seconds", (second,)) not in found

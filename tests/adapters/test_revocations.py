@@ -98,7 +98,7 @@ def test_taking_one_back(revoking: World) -> None:
     (revoking.folder / "revoked.jsonl").write_text("")
     revoking.revocations.refresh()
     assert reason_of(revoking.ask(token)) == "agent_suspended"
-    rest(revoking.revocations)
+    rest(revoking.revocations.file)
 
     assert reason_of(revoking.ask(token)) == "allow"
 
@@ -149,10 +149,10 @@ def test_a_bad_line(revoking: World, text: str, message: str) -> None:
     revoke(revoking, agent=TRAVEL)
     path = revoking.folder / "revoked.jsonl"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    rest(revoking.revocations)
+    rest(revoking.revocations.file)
 
     assert reason_of(revoking.ask(token)) == "agent_suspended"
-    status = revoking.revocations.status()
+    status = revoking.revocations.file.status()
     assert (status.taken, status.refused) == (1, 1)
     with pytest.raises(RevocationError, match=r"revoked\.jsonl: line") as error:
         RevocationFile(RevocationSettings(file=str(path)))
@@ -164,9 +164,9 @@ def test_a_file_that_is_gone(revoking: World) -> None:
     token, path = revoking.token(), revoking.folder / "revoked.jsonl"
     revoke(revoking, agent=TRAVEL)
     path.unlink()
-    rest(revoking.revocations)
+    rest(revoking.revocations.file)
 
-    status = revoking.revocations.status()
+    status = revoking.revocations.file.status()
     assert (status.taken, status.refused) == (1, 1)
     assert reason_of(revoking.ask(token)) == "agent_suspended"
     with pytest.raises(RevocationError, match="can't be read: No such file"):
@@ -224,7 +224,7 @@ def test_the_command_without_a_file(
     config.write_text(shared_world.config_text)
 
     assert main(["revoke", str(config), "--agent", TRAVEL]) == 2
-    assert "the config does not set revocations.file" in capsys.readouterr().err
+    assert "the config sets neither revocations.file nor store" in capsys.readouterr().err
 
 
 @given(st.binary(max_size=200))

@@ -294,7 +294,8 @@ def test_a_server_whose_files_are_rewritten(asked: Asked) -> None:
 
     assert asked.reasons(is_done) == {("alice", "policy_denied"), ("bob", "token_revoked")}
     for kind in ("config", "revocation"):
-        refused = f'authz_{kind}_reloads_total{{result="refused"}}'
+        source = 'source="file",' if kind == "revocation" else ""
+        refused = f'authz_{kind}_reloads_total{{{source}result="refused"}}'
         assert asked.server.metric(refused) == 0, "a half is no error either"
     asked.revoked.write_text(asked.entries.replace(asked.bob, ""))
     asked.config.write_text(asked.text.replace(DENY, ""))

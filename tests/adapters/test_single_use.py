@@ -9,12 +9,12 @@ from threading import Barrier
 import pytest
 
 from authz.adapters.replay_settings import ReplaySettings
-from authz.adapters.single_use import CLOCKS_DIFFER_SECONDS, SingleUses, UseResult
+from authz.adapters.single_use import CLOCKS_DIFFER_SECONDS, MIN_SECONDS, SingleUses, UseResult
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import Mark, StoreAwayError, StoreForgotError, StoreFullError
 from authz.core.choice import WhenAway
-from authz.core.decision import SingleUse, UseKind
 from authz.core.reason import Denied, Reason
+from authz.core.single_use import SingleUse, UseKind
 
 THREADS = 16
 ROUNDS = 50
@@ -186,6 +186,7 @@ def test_no_time_is_no_use() -> None:
     memory = in_memory()
 
     assert used(memory, seconds=0.0) is Reason.OVERLOADED
+    assert used(memory, seconds=MIN_SECONDS / 2) is Reason.OVERLOADED
     assert used(memory, b"2", seconds=0.1) is None
 
 
@@ -235,6 +236,15 @@ def test_a_store_that_can_not_say_lets_nothing_pass(error: Exception, reason: Re
     assert str(error) in refused.value.detail
     retried = reason is Reason.STORE_UNAVAILABLE
     assert refused.value.headers == ((("retry-after", "1"),) if retried else ())
+
+
+def test_a_request_may_have_a_long_name() -> None:
+    """A mark is small, however long an id a client sent; long names are told apart."""
+    store, memory = shared(WhenAway.DENY)
+    names = [b"x" * 60_000 + end for end in (b"1", b"1", b"2")]
+
+    assert [used(memory, name) for name in names] == [None, None, Reason.DPOP_PROOF]
+    assert {len(mark.attempt) for mark in store.marks} == {32}
 
 
 def test_clocks_may_differ() -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from authz.cli.completing import MAX_BYTES
 from authz.cli.parser.completion import SHELLS
+from lab.config_builder import LAB
 from lab.mesh import TRAVEL
 from support.shells import run_script
-from support.verbs import run
+from support.verbs import edit, run
 
 ROOT = Path(__file__).parents[2]
 # Presses the tab key after each line, and prints the line and what it is offered.
@@ -113,6 +114,15 @@ def test_bash_is_offered_flags_and_choices(config: Path) -> None:
     assert TRAVEL in issuers
     assert principals == {"alice"}
     assert not nothing
+
+
+def test_bash_is_offered_tools(config: Path) -> None:
+    """The tools that rules name are offered, without patterns."""
+    rule = {"mcp": {"tools": ["transfer_money", "get_*"]}}
+    edit(config, LAB.with_(("grants", "tools"), [rule]))
+    [tools] = offered("bash", config.parent, "authz revoke authz.yaml --tool ")
+
+    assert tools == {"transfer_money"}
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,8 @@ def test_what_a_script_keeps(told: Told, tmp_path: Path) -> None:
     """A revocation's object has the id by which it is taken back; a refusal has its cause."""
     status, out, err = told("revoke", "--agent", TRAVEL, "--note", "ticket 7", "--json")
     answer = json.loads(out)
-    assert (status, err, answer["file"]) == (0, "", f"{tmp_path}/revoked")
+    where = {"source": "file", "where": f"{tmp_path}/revoked", "is_written": True, "error": None}
+    assert (status, err, answer["sources"]) == (0, "", [where])
     revoked = answer["revoked"]
     assert (revoked["agent"], revoked["note"]) == (TRAVEL, "ticket 7")
     assert told("revocations", "--id", revoked["id"], "--take-back")[0] == 0
@@ -163,9 +164,13 @@ def test_taking_back(told: Told, tmp_path: Path) -> None:
 
     status, out, _ = told("revocations", "--id", listed[0]["id"], "--take-back")
     assert status == 0
-    first, second, third = out.splitlines()
-    assert first.startswith("taken back; takes effect when the file has rested for a second: ")
+    first, when, second, third = out.splitlines()
+    assert first.startswith(f"taken back: {listed[0]['id']}: ")
     assert first.endswith(", one")
+    assert when == (
+        f"takes effect on every server that reads {tmp_path}/revoked "
+        "when the file has rested for a second"
+    )
     assert second.startswith(f"still revoked by: {listed[1]['id']}: ")
     assert third == f"still suspended in the config by the entry of agents {RETIRED}"
     _, out, _ = told("revocations", "--id", listed[1]["id"], "--take-back", "--json")
@@ -183,8 +188,8 @@ def test_what_still_applies_to_tokens(told: Told) -> None:
     told("revoke", "--issuer", ISSUER, "--subject", "bob")
     told("revoke", "--issuer", ISSUER)
     _, out, _ = told("revocations", "--issuer", ISSUER, "--subject", "alice", "--take-back")
-    assert len(out.splitlines()) == 2
-    assert f"still revoked by: {out.splitlines()[1].split()[3]} issuer {ISSUER}, issued" in out
+    assert len(out.splitlines()) == 3
+    assert f"still revoked by: {out.splitlines()[2].split()[3]} issuer {ISSUER}, issued" in out
 
 
 UNCERTAIN: list[tuple[Sequence[str], str]] = [
@@ -219,12 +224,12 @@ def test_a_running_server(tmp_path: Path) -> None:
         assert run("revoke", config, "--agent", PAYMENTS) == 0
         serving.until("agent_suspended")
         assert run("revocations", config, "--agent", PAYMENTS, "--take-back") == 0
-        wait_until(lambda: serving.metric("authz_revocations") == 1)
+        wait_until(lambda: serving.metric('authz_revocations{source="file"}') == 1)
         assert serving.ask() == "agent_suspended"
         assert run("revocations", config, "--agent", TRAVEL, "--take-back") == 0
         assert serving.ask() == "agent_suspended", "before the file rests"
         serving.until("allow")
-        assert serving.metric('authz_revocation_reloads_total{result="refused"}') == 0
+        assert serving.metric('authz_revocation_reloads_total{source="file",result="refused"}') == 0
         assert serving.stop() == 0
 
 

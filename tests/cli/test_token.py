@@ -18,7 +18,9 @@ from lab.config_builder import AT_ISSUER, LAB
 from lab.issuer import Issuer, JwksServer, sign_json
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.canary import anchors, canary, leaks
-from support.verbs import edit, run
+from support.status_server import StatusServer
+from support.verbs import URL, edit, run
+from support.world import READ
 
 KEYS: Final = (*AT_ISSUER, "keys")
 OWN: Final = "[{name: own, paths: [/own/**], modes: [autonomous]}]"
@@ -320,8 +322,8 @@ def test_json_has_a_stable_shape(say: Say, issuer: Issuer) -> None:
         shapes.append(list(said))
         for one in said["issuers"]:
             assert list(one) == [
-                *("issuer", "place", "accepts", "not_this_one", "agent", "signature", "faults"),
-                *("own", "routes"),
+                *("issuer", "place", "accepts", "not_this_one", "agent", "signature", "status"),
+                *("faults", "own", "routes"),
             ]
 
     assert shapes == [
@@ -412,3 +414,74 @@ def test_an_opaque_token_that_an_issuer_knows(say: Say, config: Path) -> None:
     assert out.startswith("status_unavailable: it is opaque: this verb asks nobody")
     assert f"authz explain --token-file asks {ISSUER}" in out
     assert "s3cr3t" not in out
+
+
+def test_a_status_list(say: Say, issuer: Issuer, config: Path, tmp_path: Path) -> None:
+    """The list that a token names is fetched, and says whether the token counts."""
+    with StatusServer(tmp_path / "status") as server:
+        token = issuer.token(TRAVEL, scope=READ, status=server.status(5))
+        assert "accept_unchecked: [status]" in say(token)[1]
+        edit(config, LAB.with_((*AT_ISSUER, "status_list"), server.settings()))
+        found = []
+        for number in (0, 1, 2):
+            server.publish(issuer, [number] * 16)
+            status, out, _ = say(token)
+            told = next(line for line in out.splitlines() if line.startswith("  status: "))
+            found.append((status, told.removeprefix("  status: ")))
+        assert found == [
+            (0, "valid, by its status list"),
+            (1, "refused: its status list says that it was revoked"),
+            (1, "refused: its status list says that it is suspended"),
+        ]
+        assert "token_revoked" in out
+        offline = say(token, "--offline")[1]
+        assert f"  status: NOT LOOKED UP: --offline, and the list is at {server.uri()}" in offline
+        forged = say(f"{token[:-8]}AAAAAAAA")[1]
+        assert "  status: NOT LOOKED UP: its signature was not verified" in forged
+        elsewhere = issuer.token(TRAVEL, status=server.status(5, "../x"))
+        assert "at none of status_list.uris" in say(elsewhere)[1]
+        server.publish(issuer, [])
+        assert "its idx is not in its status list" in say(token)[1]
+        server.http.paths.clear()
+        status, out, _ = say(token)
+        assert "  status: UNKNOWN: the status list" in out
+
+
+def test_explain_with_a_status_list(
+    config: Path, issuer: Issuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Explain fetches the list that a token names, as the server does."""
+    keys, path = tmp_path / "jwks.json", tmp_path / "token.jwt"
+    keys.write_bytes(issuer.jwks())
+    with StatusServer(tmp_path / "status") as server:
+        lists = LAB.with_((*AT_ISSUER, "status_list"), server.settings())
+        edit(config, lists.with_(KEYS, {"file": str(keys)}))
+        path.write_text(issuer.token(TRAVEL, scope=READ, status=server.status(5)))
+        of_agent = ("--agent", TRAVEL, "--token-file", str(path))
+        asked = ("explain", str(config), "GET", URL, *of_agent)
+        told = []
+        for number in (0, 2):
+            server.publish(issuer, [number] * 16)
+            run(*asked)
+            told.append(capsys.readouterr().out)
+        server.http.paths.clear()
+        run(*asked)
+        told.append(capsys.readouterr().out)
+    assert "\nALLOW" in told[0]
+    assert "token_revoked: its status list says that it is suspended" in told[1]
+    assert "status_unavailable: " in told[2]
+    assert "status 404" in told[2]
+
+
+def test_a_status_list_that_is_never_fetched(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A place where clouds keep secrets fails the check, unless the config opens that door."""
+    lists = {"uris": ["https://as.corp.example/1", "https://169.254.169.254/*"]}
+    edit(config, LAB.with_((*AT_ISSUER, "status_list"), lists))
+    assert run("check", str(config)) == 1
+    said = capsys.readouterr().err
+    assert "issuers[0].status_list.uris[1]: a link-local, metadata or multicast address" in said
+    edit(config, LAB.with_((*AT_ISSUER, "status_list", "allow_any_address"), True))
+    run("check", str(config))
+    assert "multicast" not in capsys.readouterr().err

@@ -15,6 +15,7 @@ from authz.core.request import Call, CallKind, Operation
 from authz.core.revocation_table import Revocations, parse
 from authz.core.revocations import Revocation, RevocationError, read_entry
 from authz.core.spiffe import SpiffeId
+from support.revocation_model import revoked_by
 
 AGENT, OTHER = "spiffe://corp.example/a", "spiffe://corp.example/b"
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,32 +87,6 @@ CALLS = st.one_of(
 def operations_of(*calls: Call | None) -> tuple[Operation, ...]:
     """An operation for each call."""
     return tuple(Operation("POST", "h", ("p",), call=call) for call in calls)
-
-
-def revoked_by(
-    entry: Revocation, agent: str, token: Delegation, calls: list[Call | None]
-) -> Reason | None:
-    """The slow model: what an entry alone refuses."""
-    if entry.everything:
-        return Reason.STOPPED
-    if entry.agent:
-        return Reason.AGENT_SUSPENDED if entry.agent == agent else None
-    if entry.tool:
-        tools = [call.name for call in calls if call and call.kind is CallKind.TOOL]
-        return Reason.STOPPED if {entry.tool, ""} & {*tools} else None
-    claims: dict[str, object] = {
-        "subject": token.subject,
-        "token_id": token.token_id,
-        "issuer": token.issuer,
-    }
-    claims |= {"session": token.claims.get("sid"), "email": token.claims.get("email")}
-    for name, value in claims.items():
-        wanted = getattr(entry, name)
-        if wanted is not None and str(wanted).lower() != str(value).lower():
-            return None
-    if entry.before is not None and token.issued_at >= entry.before.timestamp():
-        return None
-    return Reason.TOKEN_REVOKED
 
 
 def reason_of(
@@ -212,6 +187,14 @@ def test_the_detail_names_the_entry() -> None:
         f"the tool x was stopped (entry {entry.id} by mallory@corp: it leaks)"
     )
     assert Revocations((entry,)).lines
+
+
+def test_a_long_note_is_cut_in_the_detail() -> None:
+    """A note of any length adds little to the record of each refusal."""
+    entry = Revocation(everything=True, by="b" * 999, note="n" * 10_000)
+    with pytest.raises(Denied) as denied:
+        Revocations((entry,)).check(Agent(SpiffeId.parse(AGENT)), token_of(), ())
+    assert len(denied.value.detail) < 600
 
 
 def test_many_entries_for_the_same_principal() -> None:

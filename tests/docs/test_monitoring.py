@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from authz.adapters.audit.records.line import CacheUse
+from authz.adapters.budgets import SpendResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
 from authz.adapters.signals.status import SignalResult
 from authz.core.decision import Effect
@@ -24,7 +25,7 @@ VALUES: Final[dict[str, set[str]]] = {
     "cache": set(CacheUse),
     "le": {repr(bound) for bound in BUCKETS_SECONDS},
     "state": {"usable", "refused"},
-    "result": {"taken", "success", "failure", *SignalResult},
+    "result": {"taken", "success", "failure", *SignalResult, *SpendResult},
     "part": {"main", "revocations", "config", "pool"},
     "cause": set(LogStatus.__annotations__),
 }

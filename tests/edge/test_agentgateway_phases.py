@@ -9,6 +9,7 @@ import pytest
 
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core.protocols.mcp_methods import METHODS
+from lab.config_builder import AT_ISSUER
 from lab.dpop import DpopClient
 from lab.mesh import PAYMENTS, STRANGER
 from support.ext_mcp import CHANGES, PATH, Gateway, names, reason_of, request, response
@@ -136,6 +137,22 @@ def test_a_proof_at_both_phases(gateway: Gateway) -> None:
     for odd in ("0" * 32, "", "x", str(answer.metadata["decision_id"]).upper()):
         shown.metadata_context.update({"agentgateway.before": {"decision_id": odd}})
         assert reason_of(gateway.show(shown)) == "dpop_proof"
+
+
+def test_a_one_time_token_at_both_phases(tmp_path: Path) -> None:
+    """A token for one request is good for a call of both targets and its result, and no other."""
+    with World(tmp_path, MORE.with_((*AT_ISSUER, "one_time"), True)) as world:
+        gateway = Gateway(world)
+        token = world.token()
+        asked = strips(request("tools/list", token=token, targets=BOTH))
+        answer = gateway.ask(asked)
+        shown = after(asked, answer, {"tools": [{"name": "github_search"}]})
+
+        assert reason_of(answer) == "pass"
+        assert reason_of(gateway.show(shown)) == "pass"
+        assert reason_of(gateway.ask(asked)) == "token_used"
+        shown.metadata_context.update({"agentgateway.before": {"decision_id": "0" * 32}})
+        assert reason_of(gateway.show(shown)) == "token_used"
 
 
 def test_a_list_of_several_targets(gateway: Gateway) -> None:

@@ -8,7 +8,9 @@ for a wall clock that was set back, after which an allow may stand for ``ttl``.
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import product
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import pytest
@@ -22,30 +24,49 @@ from hypothesis.stateful import (
 )
 
 from authz._pb import ext_authz_pb2 as pb
+from authz.adapters.revocation_file import RevocationSettings
+from authz.adapters.revocations.sources import RevocationSources
+from authz.adapters.revocations.store_source import StoreSource
 from authz.config import Config, load_text
-from authz.core.decision import Allow
+from authz.core.decision import Agent, Allow, Delegation
 from authz.core.jose.jwk import parse_key_set
 from authz.core.jose.key_set import KeySet
-from authz.core.request import Request
-from authz.core.revocation_table import Revocations
-from authz.core.revocations import Revocation
+from authz.core.reason import Denied, Reason
+from authz.core.request import Operation, Request
+from authz.core.revocations import Revocation, read_entry
 from authz.edge import methods
 from authz.edge.cache import CacheEntry, DecisionCache
 from authz.edge.clock import Clock
 from authz.edge.envoy import Authorization
 from authz.edge.envoy.reader import read_check
 from authz.wiring.parts import open_parts
-from authz.wiring.snapshot import build_authorizer, build_delegations
+from authz.wiring.snapshot import Lookups, build_authorizer, build_delegations
 from lab.ca import Svid
 from lab.config_builder import AT_ALICE, AT_PUBLIC_RULE, AT_READ_RULE, LAB, ConfigBuilder
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
+from support.posts import message as call
+from support.revocation_model import check_all
+from support.shaky_store import ShakyStore
 from support.world import READ, World, check_request, header_of, reason_of
 
 TTL, DENY_TTL = 30.0, 1.0
-PATHS = ("/finance/balance", "/finance/other", "/public/a", "/forbidden")
+CALL_PATH = "/trips/mcp"
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search"}}
+PATHS = ("/finance/balance", "/finance/other", "/public/a", "/forbidden", CALL_PATH)
+AWAY_AFTER = 10.0
+CALL_RULE = """\
+- hosts: ["*"]
+  methods: [POST]
+  paths: [/trips/**]
+  scopes: []
+  mcp: {tools: [search]}
+"""
 AGENTS = (TRAVEL, PAYMENTS)
-CHANGES = ("rotate", "withdraw", "revoke", "pardon", "reload")
+CHANGES = (
+    *("rotate", "withdraw", "reload", "revoke", "revoke", "pardon"),
+    *("go", "come", "come", "lose"),
+)
 EDITS = (
     ("subjects: [alice]", "subjects: [alice, bob]"),
     ("methods: [GET]", "methods: [PUT]"),
@@ -80,22 +101,55 @@ class Keys:
 
 
 class Revoked:
-    """Revocations, changed by the test."""
+    """What is revoked in the file and in the store, and the sources that the server has."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self.generation = 0
-        self.entries: list[Revocation] = []
-        self._current = Revocations()
+    def __init__(self, folder: Path) -> None:
+        """Begin with nothing revoked."""
+        self.monotonic = 0.0
+        self.path = folder / "revoked.jsonl"
+        self.path.write_bytes(b"")
+        self.store = ShakyStore()
+        settings = RevocationSettings(file=str(self.path), away_after=AWAY_AFTER)
+        self.sources = RevocationSources(settings, self.store)
+        clock: Any = lambda: self.monotonic  # noqa: E731 - of two objects
+        self.sources.store = StoreSource(
+            self.store, settings, self.sources._changed, monotonic=clock
+        )
+        self.in_file: list[Revocation] = []
+        self.of_store: dict[str, Revocation] = {}  # as last seen, and what was lost since
+        self.is_refusing = self.is_written = True
+        self.seen_at = self.looked = 0.0
+        self.look()
 
-    def take(self) -> None:
-        """Compile, as when the file has changed."""
-        self._current = Revocations(tuple(self.entries))
-        self.generation += 1
+    def look(self) -> None:
+        """Have the server look, as it does within a second; and say what it has to find."""
+        for _ in range(8 * self.is_written):  # the file rests
+            self.looked += 0.2
+            self.sources.file.refresh(self.looked)
+        self.is_written = False
+        assert self.sources.store is not None
+        self.sources.store.look()
+        self.sources.store.absence.judge()
+        if not self.store.is_away:
+            self.seen_at, self.is_refusing = self.monotonic, False
+            held = {name: read_entry(line) for name, line in self.store.held().items()}
+            self.of_store = held
+        elif self.monotonic - self.seen_at > AWAY_AFTER:
+            self.is_refusing = True
 
-    def check(self, *about: Any) -> None:
-        """Raises Denied."""
-        self._current.check(*about)
+    def check(
+        self, agent: Agent, delegation: Delegation, operations: tuple[Operation, ...]
+    ) -> None:
+        """Check without any memory. Raises Denied."""
+        check_all(self.in_file, agent, delegation, operations)
+        check_all(self.of_store.values(), agent, delegation, operations)
+        if self.is_refusing:
+            raise Denied(Reason.STORE_UNAVAILABLE)
+
+    def write_file(self, entries: list[Revocation]) -> None:
+        """Replace the file."""
+        self.in_file, self.is_written = entries, True
+        self.path.write_bytes(b"".join(entry.line + b"\n" for entry in entries))
 
 
 # Of the policy, each made or taken back.
@@ -118,7 +172,7 @@ class Freshness(RuleBasedStateMachine):
         self.now, self.monotonic = self.began, 1000.0
         self.set_back_at = -1e9
         self.issuer = Issuer(ISSUER, AUDIENCE)
-        self.keys, self.revoked = Keys(self.issuer), Revoked()
+        self.keys, self.revoked = Keys(self.issuer), Revoked(self.world.folder)
         self.keys.take(self.now, 600)
         self.tokens: list[tuple[str, str]] = []
         self.denied_at: dict[tuple[Any, ...], float] = {}
@@ -126,8 +180,8 @@ class Freshness(RuleBasedStateMachine):
         self.made: set[ConfigBuilder] = set()
         clock = Clock(lambda: self.now, lambda: self.monotonic)
         keys: Any = self.keys
-        revoked: Any = self.revoked
-        opening = open_parts(self.compile_model(), clock=clock, keys=keys, revocations=revoked)
+        config, revocations = self.compile_model(), self.revoked.sources
+        opening = open_parts(config, clock=clock, keys=keys, revocations=revocations)
         self.opened = ExitStack()
         self.parts = self.opened.enter_context(opening)  # which are not started
         self.service = self.parts.service
@@ -143,7 +197,9 @@ class Freshness(RuleBasedStateMachine):
         """Make the model, which has no caches, of the config as it is now."""
         config = load_text(self.text.encode(), "t")
         keys: Any = self.keys
-        self.model = build_authorizer(config, build_delegations(config, keys), self.revoked)
+        self.model = build_authorizer(
+            config, build_delegations(config, Lookups(keys)), self.revoked
+        )
         self.denied_at.clear()
         return config
 
@@ -158,7 +214,10 @@ class Freshness(RuleBasedStateMachine):
         times: dict[str, Any] = {"iat": int(self.now), "nbf": int(self.now) + begins}
         exp, jti = int(self.now) + lifetime, f"t{len(self.tokens)}"
         key = self.issuer.current
-        token = self.issuer.token(agent, subject, READ, key=key, exp=exp, jti=jti, **times)
+        claims: dict[str, Any] = {"sid": f"of-{subject}", "email": f"{subject}@corp"}
+        token = self.issuer.token(
+            agent, subject, READ, key=key, exp=exp, jti=jti, **times, **claims
+        )
         self.tokens.append((token, jti))
 
     @rule(
@@ -178,6 +237,11 @@ class Freshness(RuleBasedStateMachine):
         svid = self.svids[agent, short]
         headers = [("authorization", f"Bearer {token}")]
         message = check_request(svid, headers, path=path, principal=agent)
+        if path == CALL_PATH:
+            message = call(self.world, CALL, path=path, token=token)
+            message.attributes.source.CopyFrom(
+                check_request(svid, headers, principal=agent).attributes.source
+            )
         answer = pb.CheckResponse.FromString(
             methods.answer(self.authorization, message.SerializeToString(), lambda: 1.0)
         )
@@ -215,6 +279,8 @@ class Freshness(RuleBasedStateMachine):
         """Time goes on."""
         self.now += seconds
         self.monotonic += seconds
+        self.revoked.monotonic += seconds
+        self.revoked.look()
 
     @rule(seconds=st.sampled_from([-100.0, -5.0, 5.0]))
     def set_clock(self, seconds: float) -> None:
@@ -224,9 +290,7 @@ class Freshness(RuleBasedStateMachine):
             self.set_back_at = self.monotonic
         self.denied_at = dict.fromkeys(self.denied_at, self.monotonic)
 
-    @rule(
-        change=st.sampled_from(["rotate", "withdraw", "revoke", "pardon", "reload"]), data=st.data()
-    )
+    @rule(change=st.sampled_from(CHANGES), data=st.data())
     def change(self, change: str, data: st.DataObject) -> None:
         """What decisions depend on changes; in one rule, or nothing would stay for long."""
         getattr(self, change)(data.draw)
@@ -245,20 +309,50 @@ class Freshness(RuleBasedStateMachine):
         self.keys.take(self.now, 600)
 
     def revoke(self, draw: Any) -> None:
-        """Something is revoked."""
+        """Something is revoked, in the file or in the store if it is there."""
+        before = datetime.fromtimestamp(self.now + draw(st.sampled_from([-100, 0, 100])), UTC)
         entries = [
             *[Revocation(agent=agent) for agent in AGENTS],
             *[Revocation(issuer=ISSUER, token_id=jti) for _, jti in self.tokens[-3:]],
             Revocation(issuer=ISSUER),
-            Revocation(issuer=ISSUER, subject="alice"),
+            Revocation(issuer=ISSUER, subject="alice", before=before),
+            Revocation(issuer=ISSUER, session="of-alice", before=before),
+            Revocation(issuer=ISSUER, email="Bob@corp"),
+            Revocation(tool="search"),
+            Revocation(everything=True),
         ]
-        self.revoked.entries.append(draw(st.sampled_from(entries)))
-        self.revoked.take()
+        entry = draw(st.sampled_from(entries))
+        if draw(st.booleans()):
+            self.revoked.write_file([*self.revoked.in_file, entry])
+        elif not self.revoked.store.is_away:
+            self.revoked.store.revoke(entry)
+        self.revoked.look()
 
-    def pardon(self, _: Any) -> None:
-        """It is taken back."""
-        self.revoked.entries.clear()
-        self.revoked.take()
+    def pardon(self, draw: Any) -> None:
+        """It is taken back, where it can be."""
+        if draw(st.booleans()):
+            self.revoked.write_file([])
+        elif not self.revoked.store.is_away:
+            self.revoked.store.take_back([*self.revoked.store.held()], "x", "", 1.0)
+        self.revoked.look()
+
+    def go(self, _: Any) -> None:
+        """The store goes away."""
+        self.revoked.store.is_away = True
+        self.revoked.look()
+
+    def come(self, _: Any) -> None:
+        """The store is back."""
+        self.revoked.store.is_away = False
+        self.revoked.look()
+
+    def lose(self, _: Any) -> None:
+        """The store loses everything; what is known stays, and is in it again when it answers."""
+        self.revoked.store.lose_all()
+        known = dict(self.revoked.of_store)
+        self.revoked.look()
+        if not self.revoked.store.is_away:
+            assert self.revoked.of_store == known
 
     def reload(self, draw: Any) -> None:
         """Another policy, or the one before."""
@@ -272,7 +366,9 @@ class Freshness(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module", autouse=True)
 def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with World(tmp_path_factory.mktemp("freshness")) as world:
+    trips = "{name: trips, paths: [/trips/**], protocol: mcp, resource: https://mcp.corp.example/finance}"
+    changes = LAB.with_routes(f"- {trips}\n").with_rules("finance-read", CALL_RULE)
+    with World(tmp_path_factory.mktemp("freshness"), changes) as world:
         issue = world.authority.issue
         Freshness.world = world
         Freshness.svids = {

@@ -27,7 +27,7 @@ from authz.edge.agentgateway.reader import read_request
 from authz.edge.envoy.reader import read_check
 from authz.edge.inputs import RequestInputs
 from authz.wiring.policy import build_policy
-from authz.wiring.snapshot import build_delegations, build_inputs, build_reads
+from authz.wiring.snapshot import Lookups, build_delegations, build_inputs, build_reads
 from lab.config_builder import AT_READ_RULE, LAB
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL
@@ -119,7 +119,7 @@ def test_tokens_read_what_they_declare(shared_world: World) -> None:
     """Bearer tokens and DPoP proofs are found in the headers that are declared as credentials."""
     config = shared_world.config
     reads = token_reads(config.token)
-    step = build_delegations(config, shared_world.keys)
+    step = build_delegations(config, Lookups(shared_world.keys))
     client = DpopClient()
     bound = shared_world.token(cnf=client.confirmation)
     origin = "https://mcp.corp.example"

@@ -195,6 +195,25 @@ def test_opaque_tokens(tmp_path: Path) -> None:
         server.close()
 
 
+def test_verbs_read_records_of_uses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A replay of the log asks no memory: what another request had used is not policy's doing."""
+    with World(tmp_path, ONCE) as world:
+        token = world.token()
+        assert [reason_of(world.ask(token)) for _ in range(3)] == ["allow", *["token_used"] * 2]
+        used = world.audit_records()[-1]
+    config = tmp_path / "authz.yaml"
+    config.write_text(world.config_text)
+
+    assert (
+        main(["replay", str(config), "--audit", str(world.audit_path), "--strict", "--json"]) == 0
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert (report["unchanged"], report["not_by_policy"]) == (1, 2)
+    log, decision_id = str(world.audit_path), used["decision_id"]
+    main(["explain", str(config), "--audit", log, "--decision-id", decision_id])
+    assert "token_used" in capsys.readouterr().out
+
+
 def test_token_check_names_what_is_missing(
     once: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -129,7 +129,7 @@ def test_a_change_between_the_steps_counts(world: World) -> None:
     data = asked(world, world.token())
     new, known = begun(world.authorization, data), begun(world.authorization, data)
     assert said(begun(world.authorization, data).decide(remaining, may_wait=False)) == "allow"
-    world.revocations.current = Revocations((Revocation(agent=TRAVEL),))
+    world.revocations.file.current = Revocations((Revocation(agent=TRAVEL),))
     world.revocations.generation += 1
 
     assert said(new.decide(remaining, may_wait=False)) == "agent_suspended"

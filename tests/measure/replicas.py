@@ -14,7 +14,6 @@ from statistics import median
 from lab.config_builder import LAB
 from lab.dpop import DpopClient
 from support.replicas import Replicas
-from support.world import wait_until
 
 
 def _percentile(values: list[float], share: float) -> float:
@@ -76,7 +75,6 @@ def main() -> int:
     options = parser.parse_args()
     away = LAB.with_yaml(("revocations",), "{when_away: serve}")
     with tempfile.TemporaryDirectory() as folder, Replicas(Path(folder), away) as replicas:
-        wait_until(lambda: replicas.workers[0].ask(replicas.request(replicas.token())) == "allow")
         _measure_revocations(replicas, options.revocations)
         _measure_proofs(replicas, options.proofs)
         for what in ("slow", "hanging", "refusing"):

@@ -73,6 +73,21 @@ def test_what_the_upstream_gets(config: Path, capsys: pytest.CaptureFixture[str]
         assert (words in capsys.readouterr().out) is is_told
 
 
+def test_budgets(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Explain shows the budget of each rule, says what the request needs of it, and spends none."""
+    edit(config, LAB.with_((*AT_READ_RULE, "budget"), {"limit": 1, "per": "agent", "window": "1h"}))
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
+    call += ["--scope", READ]
+    for _ in range(2):
+        capsys.readouterr()
+        assert run(*call) == 0
+        out = capsys.readouterr().out
+        assert "ok finance-read/0 (budget: 1 in 1h per agent)" in out
+        assert "if the budget of finance-read/0 has room for 1\nALLOW" in out
+    assert run(*call, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["budgets"] == {"finance-read/0": 1.0}
+
+
 def test_flags(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Claims, headers, roles, actors, age and time all reach the rules."""
     limits = """\

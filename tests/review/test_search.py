@@ -13,6 +13,7 @@ from authz.core.policy.policy import Policy
 from authz.core.request import Operation
 from authz.core.spiffe import SpiffeId
 from authz.review.search import what_can, who_can
+from lab.config_builder import AT_READ_RULE, LAB
 from lab.mesh import TRAVEL
 from support.path_rules import (
     AGENT,
@@ -25,7 +26,7 @@ from support.path_rules import (
     query,
     rule,
 )
-from support.verbs import URL, run
+from support.verbs import URL, edit, run
 
 SEGMENT_PATTERNS = st.builds(
     SegmentPattern,
@@ -206,3 +207,12 @@ def test_suspended_elsewhere() -> None:
     agents.append(AgentSettings(id=ids[2], grants=("none",), suspended=True))
     found = who_can(Policy(agents, (), grants), Operation("GET", "h", ("a",)))
     assert found.excepted == (f"agents {ids[2]}: suspended",)
+
+
+def test_budgets_are_told(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who holds a rule with a budget is listed with it, as is what a caller can do."""
+    edit(config, LAB.with_((*AT_READ_RULE, "budget"), {"limit": 7, "per": "pair", "window": "1h"}))
+    assert run("who-can", str(config), "GET", URL) == 0
+    assert "scopes balance:read, budget 7 in 1h per pair" in capsys.readouterr().out
+    assert run("what-can", str(config), TRAVEL) == 0
+    assert "budget 7 in 1h per pair" in capsys.readouterr().out

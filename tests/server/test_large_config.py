@@ -13,7 +13,7 @@ from authz.edge.envoy.reader import read_check
 from authz.server.giving_way import yielding_gil
 from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import _NOT_POLICY, compute_policy_version
-from authz.wiring.snapshot import build_snapshot
+from authz.wiring.snapshot import Lookups, build_snapshot
 from lab.config_builder import LAB, ConfigBuilder
 from lab.mesh import TRAVEL
 from support.serving import SECONDS, Serving
@@ -70,7 +70,7 @@ def test_a_config_is_freed_without_the_collector(large: tuple[World, Path]) -> N
     try:
         config = load(ConfigFiles(path))
         policy = build_policy(config)
-        snapshot = build_snapshot(config, world.keys, world.revocations, candidate=config)
+        snapshot = build_snapshot(config, Lookups(world.keys), world.revocations, candidate=config)
         left: list[Callable[[], object]] = [weakref.ref(policy), weakref.ref(snapshot.authorizer)]
         del config, policy, snapshot
         assert [one() for one in left] == [None, None]
@@ -86,7 +86,7 @@ def test_nothing_of_a_config_that_is_replaced_stays(large: tuple[World, Path]) -
 
     def use() -> None:
         config = load(ConfigFiles(path))
-        snapshot = build_snapshot(config, world.keys, world.revocations, candidate=config)
+        snapshot = build_snapshot(config, Lookups(world.keys), world.revocations, candidate=config)
         read_check(snapshot.inputs, check_request(world.svid, []), "")
         assert config.routes
         assert snapshot.decision_point

@@ -67,6 +67,16 @@ KEYS: dict[str, list[tuple[dict[str, Any], Reads]]] = {
         ({"add_headers": {"x-agent-dept": "dept"}}, of_claims("dept")),
         ({"add_headers": {"x-agent-dept": "/org/dept"}}, of_claims("org")),
     ],
+    "budget": [
+        ({"budget": {"limit": 10.0, "per": "agent", "window": 60.0}}, NOTHING),
+        (
+            {
+                "budget": {"limit": 9.5, "per": "pair", "window": 60.0, "cost": "/order/sum"},
+                "mcp": {"tools": ("pay",)},
+            },
+            NOTHING,
+        ),
+    ],
     "mcp": [({"mcp": {"tools": ("pay",)}}, NOTHING), ({"mcp": {"tools": ("*",)}}, NOTHING)],
     "a2a": [({"a2a": {"methods": ("SendMessage",), "skills": ("pay",)}}, NOTHING)],
     "models": [

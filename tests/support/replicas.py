@@ -23,7 +23,14 @@ from lab.dpop import DpopClient
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, TRUST_DOMAIN, Mesh
 from support.redis_server import RedisServer
 from support.slow_proxy import SlowProxy
-from support.world import BALANCE, PATIENCE_SECONDS, READ, check_request, reason_of
+from support.world import (
+    BALANCE,
+    PATIENCE_SECONDS,
+    READ,
+    check_request,
+    reason_of,
+    wait_until,
+)
 
 SERVERS: Final = 3
 WORKERS: Final = 2
@@ -88,6 +95,7 @@ class Replicas(AbstractContextManager["Replicas"]):
                 url=f"redis://{self.redis.address}", insecure=True, timeout=2.0
             )
             self.store = opened.enter_context(closing(EngineStore(settings, TRUST_DOMAIN)))
+            self.store.start()
             sockets = [socket for server in self.mesh.servers for socket in server.sockets]
             self.workers = [Replica(socket) for socket in sockets]
             for worker in self.workers:
@@ -97,7 +105,8 @@ class Replicas(AbstractContextManager["Replicas"]):
         self._numbers = count()
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Wait until a proof passes: those that are older than the store's memory do not."""
+        wait_until(lambda: self.pass_once(self.proven(DpopClient()), 1) == {"allow": 1})
         return self
 
     def __exit__(self, *_: object) -> None:

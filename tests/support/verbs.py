@@ -12,15 +12,19 @@ URL = "https://mcp.corp.example/finance/balance"
 def write_config(folder: Path) -> Path:
     """Write a valid config file."""
     path = folder / "authz.yaml"
-    text = CONFIG.format(
+    path.write_text(config_text(folder))
+    return path
+
+
+def config_text(folder: Path = Path("/run")) -> str:
+    """Return the text of a valid config, with its files in a folder."""
+    return CONFIG.format(
         socket=folder / "authz.sock",
         admin_port=0,
         drain="1s",
         jwks_uri="http://127.0.0.1:1/jwks",
         audit=folder / "audit.jsonl",
     )
-    path.write_text(text)
-    return path
 
 
 def edit(path: Path, changes: ConfigBuilder) -> None:

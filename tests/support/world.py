@@ -62,7 +62,7 @@ class World(AbstractContextManager["World"]):
             self.parts.start()
             self._opened = opened.pop_all()
         self.service, self.metrics = self.parts.service, self.parts.metrics
-        self.revocations, self.keys = self.parts.revocations, self.parts.keys
+        self.revocations, self.keys = self.parts.shared.revocations, self.parts.keys
         self.audit = self.parts.audit
         source = ConfigSource(folder / "authz.yaml")  # for tests that write one
         self.reload = ConfigReload(source, self.parts.reconfigure)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from authz.adapters.introspection.answer import SigningKeys
 from authz.adapters.introspection.client import (
     Count,
     IntrospectionClient,
@@ -18,6 +17,7 @@ from authz.adapters.introspection.client import (
 )
 from authz.adapters.introspection.credential import Credential, CredentialError
 from authz.adapters.introspection.store import AnswerStore
+from authz.adapters.signing_keys import SigningKeys
 from authz.core.delegation import IssuerSettings
 from authz.core.delegation.opaque import IntrospectionAnswer
 from authz.core.needs import IntrospectionNeeded

@@ -1,15 +1,15 @@
 """Reads an introspection endpoint's answer, plain or signed (RFC 7662 section 2.2, RFC 9701)."""
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from authz.adapters.signing_keys import SigningKeys
 from authz.core import strict_json
 from authz.core.delegation import MAX_TIMEOUT_SECONDS, IssuerSettings
 from authz.core.delegation.opaque import IntrospectionAnswer
 from authz.core.delegation.verifier import check_signature, find_key
 from authz.core.jose.jwk import MAX_KEY_ID_CHARS
 from authz.core.jose.jws import Jws, parse_compact
-from authz.core.jose.key_set import KeySet
 from authz.core.reason import Denied
 
 MAX_ANSWER_BYTES: Final = 64 * 1024  # a user with a thousand groups has some 40 KiB
@@ -20,16 +20,6 @@ _LONGEST_CALL: Final = MAX_TIMEOUT_SECONDS
 
 class AnswerError(Exception):
     """Signals an answer that can't be trusted; the message says why, and quotes nothing."""
-
-
-class SigningKeys(Protocol):
-    """The keys of issuers, which may be fetched again."""
-
-    def get(self, issuer: str) -> KeySet | None:
-        """Return the issuer's last good key set, None if there never was one. Never waits."""
-
-    def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
-        """Fetch for an unknown key, within the timeout; return whether it is known now."""
 
 
 def read_plain(body: bytes, asked_at: float, max_age_seconds: float) -> IntrospectionAnswer:

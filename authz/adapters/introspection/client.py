@@ -24,7 +24,6 @@ from authz.adapters.introspection.answer import (
     SIGNED_TYPE,
     AnswerError,
     SignedReader,
-    SigningKeys,
     read_plain,
 )
 from authz.adapters.introspection.credential import Credential
@@ -38,6 +37,7 @@ from authz.adapters.shared_calls import (
     NotCalledError,
     SharedCalls,
 )
+from authz.adapters.signing_keys import SigningKeys
 from authz.core.choice import Need
 from authz.core.delegation import IntrospectionSettings, IssuerSettings
 from authz.core.delegation.opaque import IntrospectionAnswer

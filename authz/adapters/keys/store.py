@@ -60,7 +60,7 @@ class KeyStore:
     """Key sets by issuer.
 
     Attributes:
-        generation: grows with every change of any issuer's keys.
+        generation: grows with every change of any issuer's keys, and of what else verifies tokens.
     """
 
     def __init__(
@@ -95,6 +95,11 @@ class KeyStore:
         if not is_known():
             fetcher.fetch_soon(key_id, timeout_seconds, is_known)
         return is_known()
+
+    def outdate(self) -> None:
+        """Make all stale that was remembered of tokens: their status may have changed."""
+        with self._lock:
+            self.generation += 1
 
     def start(self) -> None:
         """Begin to fetch, in the background. Raises KeyStoreError."""

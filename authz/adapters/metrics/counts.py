@@ -18,6 +18,7 @@ from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.introspection import IntrospectionResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, Sample, counter, histogram
 from authz.adapters.pdp.client import PdpResult
+from authz.adapters.status_lists import StatusListResult
 from authz.core.decision import Effect, Shadow, ShadowBy
 from authz.core.reason import Reason
 
@@ -77,6 +78,7 @@ class Metrics:
         self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self._pdp_seconds = 0.0
         self._introspections: dict[str, _Introspections] = {}
+        self._status_lists: dict[str, dict[StatusListResult, int]] = {}
         # The last of each bucket, by use of the cache: a slot is set in one step.
         self._exemplars: list[list[Exemplar | None]] = [
             [None] * (len(BUCKETS_SECONDS) + 1) for _ in CacheUse
@@ -152,6 +154,12 @@ class Metrics:
             counted.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
             counted.seconds += seconds
 
+    def status_list_fetched(self, issuer: str, result: StatusListResult) -> None:
+        """Count a fetch of a status list of an issuer, as ``pdp_asked``."""
+        if issuer not in self._status_lists:
+            self._status_lists[issuer] = dict.fromkeys(StatusListResult, 0)
+        self._status_lists[issuer][result] += 1
+
     def families(self) -> Iterator[Metric]:
         """Yield the metric families of these counters, in Prometheus' form."""
         yield self._decisions()
@@ -166,6 +174,14 @@ class Metrics:
         yield counter("authz_pdp_calls", *(((result,), count) for result, count in results))
         yield histogram("authz_pdp_duration_seconds", ((), self._pdp_buckets, self._pdp_seconds))
         yield from self._introspected()
+        yield counter(
+            "authz_status_list_fetches",
+            *(
+                ((issuer, result), count)
+                for issuer, counted in list(self._status_lists.items())
+                for result, count in counted.items()
+            ),
+        )
         yield counter("authz_callers_refused", ((), self._callers_refused))
         yield counter("authz_calls_ended", *(((key,), n) for key, n in self._calls_ended.items()))
 

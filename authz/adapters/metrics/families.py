@@ -123,6 +123,22 @@ FAMILIES: Final[dict[str, Family]] = {
         ("issuer",),
         "1 while a circuit breaker is open: some agent's questions failed and are not sent",
     ),
+    "authz_budgets": Family(
+        _COUNTER,
+        ("rule", "result"),
+        "Spendings of rules' budgets, by what became of them",
+    ),
+    "authz_status_list_fetches": Family(
+        _COUNTER,
+        ("issuer", "result"),
+        "Fetches of an issuer's status lists",
+    ),
+    "authz_status_lists": Family(_GAUGE, ("issuer",), "Status lists of an issuer that are in use"),
+    "authz_status_list_oldest_timestamp_seconds": Family(
+        _GAUGE,
+        ("issuer",),
+        "When the oldest of an issuer's status lists in use was fetched",
+    ),
     "authz_audit_records": Family(
         _COUNTER,
         ("sink",),
@@ -189,16 +205,26 @@ FAMILIES: Final[dict[str, Family]] = {
         (),
         "1 while the config on disk is invalid and the last valid config stays in force",
     ),
-    "authz_revocations": Family(_GAUGE, (), "Revocations in force"),
+    "authz_revocations": Family(_GAUGE, ("source",), "Revocations in force, of file and store"),
     "authz_revocation_reloads": Family(
         _COUNTER,
-        ("result",),
-        "Reloads of changed revocations",
+        ("source", "result"),
+        "Changes of the revocations of file and store, taken or refused as invalid",
     ),
     "authz_revocations_last_look_timestamp_seconds": Family(
         _GAUGE,
-        (),
-        "When the revocation file was last checked for changes",
+        ("source",),
+        "When the revocations of file and store were last checked for changes",
+    ),
+    "authz_revocations_away": Family(
+        _GAUGE,
+        ("source",),
+        "1 while the store has not said what is revoked for longer than away_after",
+    ),
+    "authz_revocations_lost": Family(
+        _COUNTER,
+        ("source",),
+        "How often the store had lost revocations, which were then written to it again",
     ),
     "authz_callers_refused": Family(
         _COUNTER,

@@ -7,9 +7,8 @@ that checks go on however long the file is.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -22,30 +21,22 @@ from authz.adapters.files import (
     StabilityTimer,
     look,
 )
+from authz.adapters.pacing import free, paced
 from authz.adapters.revocation_file.settings import RevocationSettings
+from authz.adapters.revocation_file.telling import RevocationStatus, tell_added, tell_removed
 from authz.core.decision import Agent, Delegation
 from authz.core.request import Operation
 from authz.core.revocation_table import Revocations
-from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entry
+from authz.core.revocations import (
+    MAX_BYTES,
+    Revocation,
+    RevocationError,
+    decode,
+    read_entry,
+    read_lines,
+)
 
 _log: Final = logging.getLogger("authz.revocations")
-
-
-@dataclass(frozen=True, slots=True)
-class RevocationStatus:
-    """The state of the revocations.
-
-    Attributes:
-        entries: revocations in force.
-        taken: changes of the file that are in force.
-        refused: changes that were not used, as the file was invalid.
-        looked_at: unix seconds of the last check for a change.
-    """
-
-    entries: int
-    taken: int
-    refused: int
-    looked_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +53,14 @@ class RevocationFile:
     Attributes:
         path: of the file, None if the config names none.
         current: the revocations in force; only the refreshing thread changes them.
-        generation: grows with every change.
     """
 
-    def __init__(self, settings: RevocationSettings) -> None:
-        """Read the file. Raises RevocationError."""
+    def __init__(
+        self, settings: RevocationSettings, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Read the file, and call ``changed`` after each later change. Raises RevocationError."""
         self.path = Path(settings.file) if settings.file is not None else None
-        self.generation = 0
+        self._changed = changed
         self._taken = 0
         self._refused = 0
         self.current = Revocations()
@@ -83,7 +75,9 @@ class RevocationFile:
 
     def status(self) -> RevocationStatus:
         """Return the state of the revocations."""
-        return RevocationStatus(len(self.current), self._taken, self._refused, self._looked_at)
+        return RevocationStatus(
+            "file", len(self.current), self._taken, self._refused, self._looked_at
+        )
 
     def _first(self, path: Path) -> None:
         """Read the file for the first time. Raises RevocationError."""
@@ -96,6 +90,7 @@ class RevocationFile:
             raise self._found
         if self._found is not None:
             self._add(self._found)
+            self._found.new.clear()
 
     def settle(self) -> None:
         """Wait until the file rests, as half of it may have been read. Raises RevocationError."""
@@ -120,14 +115,17 @@ class RevocationFile:
         self._looked_at = time.time()
 
     def _refresh(self, path: Path, now: float) -> None:
-        if self._look_at(path) and isinstance(self._found, _Found) and self._add(self._found):
+        self._look_at(path)
+        if isinstance(self._found, _Found) and self._add(self._found):
             self._took()
+            tell_added(self._found.new.values(), len(self._found.new))
+            self._found.new.clear()
         if self._rest.is_long_enough(self._look, now) and not self._is_believed:
             self._is_believed = True
             self._believe()
         self._tell_of_a_bad_file(now)
         if self.current.expire(time.time()):
-            self.generation += 1
+            self._changed()
 
     def _believe(self) -> None:
         found, self._found = self._found, None
@@ -146,16 +144,14 @@ class RevocationFile:
             self._doubted_since = inf
             self._refuse(self._found)
 
-    def _look_at(self, path: Path) -> bool:
-        """Check the file, and read it if it is new; return whether it is."""
+    def _look_at(self, path: Path) -> None:
+        """Check the file, and read it if it is new."""
         before = self._look
         fresh, data = look(path, MAX_BYTES, before)
-        is_new = before is None or fresh.content != before.content
-        if is_new:
+        if before is None or fresh.content != before.content:
             self._is_believed = False
             self._found = self._read(path, fresh, data)
         self._look = fresh  # last: if memory ran out while parsing, the next check finds it new
-        return is_new
 
     def _read(self, path: Path, view: FileView, data: bytes | None) -> _Found | RevocationError:
         if data is None:
@@ -171,7 +167,7 @@ class RevocationFile:
             raise RevocationError(f"larger than {MAX_BYTES} bytes")
         found = _Found(set(), {})
         now = time.time()
-        for number, line in _lines(data):
+        for number, line in paced(read_lines(data)):
             found.lines.add(line)
             if line in self.current.lines:
                 continue
@@ -185,21 +181,22 @@ class RevocationFile:
 
     def _add(self, found: _Found) -> int:
         """Put the new entries into force, and return their number."""
-        for line, entry in found.new.items():
-            self.current.add(line, entry)
-        added = len(found.new)
-        found.new.clear()
-        return added
+        for line, entry in paced(found.new.items()):
+            if line not in self.current.lines:  # as it is if memory ran out after it
+                self.current.add(line, entry)
+        return len(found.new)
 
     def _remove_all_but(self, lines: set[bytes]) -> int:
         """Take back what the file no longer has, and return the number of entries."""
-        gone = [line for line in self.current.lines if line not in lines]
-        for line in gone:
+        gone = [line for line in paced(self.current.lines) if line not in lines]
+        for line in paced(gone):
             self.current.remove(line)
+        tell_removed(map(decode, gone), len(gone))
+        free(lines)
         return len(gone)
 
     def _took(self) -> None:
-        self.generation += 1  # after the change: a reader who sees it sees the entries as well
+        self._changed()  # after the change: a reader who sees it sees the entries as well
         self._taken += 1
         _log.info("revocations reloaded", extra={"entries": len(self.current)})
 
@@ -212,10 +209,3 @@ class RevocationFile:
     ) -> None:
         """Require that none is revoked. Raises Denied, as ``Revocations.check``."""
         self.current.check(agent, delegation, operations)
-
-
-def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers from 1."""
-    for number, line in enumerate(BytesIO(data), start=1):
-        if not line.isspace():
-            yield number, line.rstrip(b"\n")

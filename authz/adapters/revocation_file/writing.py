@@ -13,13 +13,19 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import msgspec
 
 from authz.adapters.files import open_plain, replace
 from authz.core.revocation_table import parse
 from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
+
+_READ_ONLY: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+class ReadOnlyError(RevocationError):
+    """The file is not there, or not for us to write, as on a machine other than the server's."""
 
 
 def append(path: Path, entry: Revocation) -> None:
@@ -104,12 +110,16 @@ def _blank(path: Path, file: IO[bytes], lines: Sequence[bytes], numbers: Collect
 
 @contextmanager
 def _locked_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open the file under the lock. Raises RevocationError, with the path, for any error."""
+    """Open the file under the lock.
+
+    Raises RevocationError, with the path, for any error; ReadOnlyError where others write it.
+    """
     try:
         with _locked(path) as file:
             yield file
     except OSError as error:
-        raise RevocationError(f"{path}: {error.strerror}") from None
+        kind = ReadOnlyError if error.errno in _READ_ONLY else RevocationError
+        raise kind(f"{path}: {error.strerror}") from None
     except RevocationError as error:
         raise RevocationError(f"{path}: {error}") from None
 

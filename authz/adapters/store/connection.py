@@ -126,6 +126,8 @@ class Connection:
     def learn(self, deadline: float) -> ServerFacts:
         """Ask the server for its facts, and keep them. Raises StoreAwayError."""
         told = self.ask([("INFO",)], deadline)[0]
+        if isinstance(told, redis.ResponseError):
+            raise answered_fault(told)
         if not isinstance(told, bytes):
             raise self.unusable("it does not answer INFO")
         self.facts = _parse_facts(told)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
+
 from authz.adapters.store.answers import (
     checked,
     checked_answer,
@@ -41,6 +43,10 @@ from authz.adapters.store.watcher import Watcher
 MAX_REVOCATIONS: Final = 100_000
 MAX_CHANGES: Final = 10_000  # that are kept for the history
 _MIN_TTL_MS: Final = 1000
+_WAIT_PART: Final = 0.9  # of the time that is left, so that the answer comes in time
+_META: Final = ("revocations:meta",)
+_ENTRIES: Final = ("revocations",)
+_LOG: Final = ("revocations:log",)
 
 
 class EngineStore:
@@ -80,55 +86,52 @@ class EngineStore:
 
     def use(self, mark: Mark, now: float, seconds: float) -> None:
         """Mark as used, as ``Marks.use``."""
+        now = max(now, time.time())  # a check may have waited: what it asks about is older by now
         ttl_ms = max(_MIN_TTL_MS, int((mark.until - now) * 1000) + 1)
-        keys = self._key(f"marks:{mark.key.hex()}"), self._key("memory")
+        keys = self._keys(f"marks:{mark.key.hex()}", "memory")
         arguments = mark.attempt, repr(now - mark.made_at), ttl_ms
-        self._run("use", keys, arguments, self._in_check(seconds), is_kept=True)
+        self._run(_Call("use", keys, arguments, is_kept=True), self._in_check(seconds))
 
     def agreed(self, name: str, proposal: bytes, seconds: float) -> bytes:
         """Return the value that all replicas have for a name."""
-        answer = self._run("agreed", (self._key(f"agreed:{name}"),), (proposal,), seconds)
+        answer = self._run(_Call("agreed", self._keys(f"agreed:{name}"), (proposal,)), seconds)
         return checked(answer[0], bytes)
 
     def spend(self, charges: Sequence[Charge], now: float, seconds: float) -> None:  # noqa: ARG002 - the store's clock counts
         """Spend all charges, or none, as ``Budgets.spend``."""
-        keys = [self._key(f"budget:{charge.key.hex()}") for charge in charges]
-        arguments = [
+        keys = self._keys(*(f"budget:{charge.key.hex()}" for charge in charges))
+        arguments = tuple(
             part for charge in charges for part in (charge.cost, charge.limit, charge.window)
-        ]
-        self._run("spend", keys, arguments, self._in_check(seconds))
+        )
+        self._run(_Call("spend", keys, arguments), self._in_check(seconds))
 
     def version(self, seconds: float) -> Version:
         """Return the version in force."""
-        answer = self._run("version", self._keys("revocations:meta"), (), seconds)
-        return parse_version(answer)
+        return parse_version(self._run(_Call("version", self._keys(*_META)), seconds))
 
     def entries(self, seconds: float) -> Listing:
         """Return all revocations, as of one version."""
-        keys = self._keys("revocations:meta", "revocations")
-        return parse_listing(self._run("entries", keys, (), seconds, max_bytes=LARGE_BYTES))
+        call = _Call("entries", self._keys(*_META, *_ENTRIES), max_bytes=LARGE_BYTES)
+        return parse_listing(self._run(call, seconds))
 
     def add(self, entries: Mapping[str, bytes], by: str, seconds: float) -> Version:
         """Add revocations that are not there yet."""
         parts: list[bytes | str] = [part for entry in entries.items() for part in entry]
         head: Command = secrets.token_hex(8), self._channel, MAX_REVOCATIONS, MAX_CHANGES, by
-        keys = self._keys("revocations:meta", "revocations", "revocations:log")
-        return parse_version(self._run("add", keys, [*head, *parts], seconds, is_kept=True))
+        keys = self._keys(*_META, *_ENTRIES, *_LOG)
+        return parse_version(self._run(_Call("add", keys, (*head, *parts), is_kept=True), seconds))
 
     def take_back(self, ids: Collection[str], by: str, note: str, seconds: float) -> Listing:
         """Remove revocations, and return those that stay."""
-        keys = self._keys("revocations:meta", "revocations", "revocations:log")
-        arguments = self._channel, MAX_CHANGES, by, note, *ids
-        answer = self._run(
-            "take_back", keys, arguments, seconds, is_kept=True, max_bytes=LARGE_BYTES
-        )
-        return parse_listing(answer)
+        keys = self._keys(*_META, *_ENTRIES, *_LOG)
+        arguments: Command = (self._channel, MAX_CHANGES, by, note, *ids)
+        call = _Call("take_back", keys, arguments, is_kept=True, max_bytes=LARGE_BYTES)
+        return parse_listing(self._run(call, seconds))
 
     def changes(self, most: int, seconds: float) -> Sequence[Change]:
         """Return the last changes, the newest first."""
-        keys = self._keys("revocations:log")
-        answer = self._run("changes", keys, (most,), seconds, max_bytes=LARGE_BYTES)
-        return parse_changes(answer)
+        call = _Call("changes", self._keys(*_LOG), (most,), max_bytes=LARGE_BYTES)
+        return parse_changes(self._run(call, seconds))
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Have ``wake`` called soon after each change."""
@@ -137,7 +140,7 @@ class EngineStore:
     def _greet(self, connection: Connection, deadline: float) -> None:
         """Have the server remember since when it does, before the first question."""
         with suppress(StoreFullError):  # revocations can still be read
-            self._ask(connection, "remember", self._keys("memory"), (), deadline)
+            self._ask(connection, _Call("remember", self._keys("memory")), deadline)
 
     def _key(self, name: str) -> str:
         return self._prefix + name
@@ -148,27 +151,13 @@ class EngineStore:
     def _in_check(self, seconds: float) -> float:
         return min(seconds, self._settings.timeout)
 
-    def _run(
-        self,
-        name: str,
-        keys: Sequence[str],
-        arguments: Sequence[bytes | str | int | float],
-        seconds: float,
-        *,
-        is_kept: bool = False,
-        max_bytes: int = SMALL_BYTES,
-    ) -> list[Any]:
-        """Run a script, and return its answer after the status.
-
-        With ``is_kept`` it counts only when as many replicas have it as the settings say.
-        """
+    def _run(self, call: "_Call", seconds: float) -> list[Any]:
+        """Run a script, and return its answer after the status."""
         deadline = in_seconds(seconds)
-        with self._calls.counted(name):
+        with self._calls.counted(call.name):
             connection = self._connections.take(deadline)
             try:
-                return self._ask(
-                    connection, name, keys, arguments, deadline, is_kept=is_kept, most=max_bytes
-                )
+                return self._ask(connection, call, deadline)
             except StoreAwayError:
                 if not connection.is_closed:  # it has answered that it is not the one to ask
                     connection.close()
@@ -177,26 +166,31 @@ class EngineStore:
             finally:
                 self._connections.give_back(connection)
 
-    def _ask(
-        self,
-        connection: Connection,
-        name: str,
-        keys: Sequence[str],
-        arguments: Sequence[bytes | str | int | float],
-        deadline: float,
-        *,
-        is_kept: bool = False,
-        most: int = SMALL_BYTES,
-    ) -> list[Any]:
-        tag = b"%d" % next(self._tags)
-        copies = self._settings.acknowledged_by
-        head = tag, connection.facts.id, 0 if is_kept else copies
+    def _ask(self, connection: Connection, call: "_Call", deadline: float) -> list[Any]:
+        tag, copies = b"%d" % next(self._tags), self._settings.acknowledged_by
+        head = tag, connection.facts.id, 0 if call.is_kept else copies
         # 0 would mean: wait for ever.
-        wait_ms = max(1, int((deadline - time.monotonic()) * 900))
-        wait: Command = ("WAIT", copies, wait_ms) if is_kept and copies else ()
-        asked = (len(keys), *keys, *head, *arguments)
-        answers = connection.run(load_script(name), asked, wait, deadline, most)
+        wait_ms = max(1, int((deadline - time.monotonic()) * _WAIT_PART * 1000))
+        wait: Command = ("WAIT", copies, wait_ms) if call.is_kept and copies else ()
+        asked = (len(call.keys), *call.keys, *head, *call.arguments)
+        script = load_script(call.name)
+        answers = connection.run(script, asked, wait, deadline, call.max_bytes)
         answer = checked_answer(answers[0], tag)
         if wait and not (isinstance(answers[1], int) and answers[1] >= copies):
             raise StoreAwayError(f"fewer than {copies} of its replicas have it in time")
         return answer
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """A call of a script.
+
+    Attributes:
+        is_kept: whether it counts only when as many replicas have it as the settings say.
+        max_bytes: of the answer.
+    """
+
+    name: str
+    keys: Sequence[str]
+    arguments: Command = ()
+    is_kept: bool = False
+    max_bytes: int = SMALL_BYTES

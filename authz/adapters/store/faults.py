@@ -50,8 +50,9 @@ def answered_fault(error: redis.ResponseError) -> StoreError:
 
 
 def _is_refusal(text: str) -> bool:
-    # Redis 7.0 and later say it so of a command within a script.
-    return "ACL failure in script" in text or _in_script(text) == "NOPERM"
+    # What versions say of a command, a key or a channel within a script.
+    words = ("ACL failure in script", "The user executing the script can't")
+    return any(part in text for part in words) or _in_script(text) == "NOPERM"
 
 
 def _in_script(text: str) -> str:

@@ -32,7 +32,10 @@ class AlreadyUsedError(Exception):
 
 
 class ExhaustedError(Exception):
-    """A budget has no room for a charge; ``seconds`` until it has some again."""
+    """A budget has no room for a charge.
+
+    After ``seconds`` all charges have room, if nothing is spent until then.
+    """
 
     def __init__(self, at: int, seconds: float) -> None:
         """Take the number of the charge in its sequence, and the seconds."""
@@ -61,9 +64,9 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     """A part of a budget to be spent.
 
     Attributes:
-        key: names the budget and whose it is.
-        cost: in millionths.
-        limit: the most that may be spent in a window, in millionths.
+        key: names the budget and whose it is; of several charges each has another.
+        cost: in millionths; not more than ``limit``.
+        limit: the most that may be spent in a window, in millionths; below 2**51.
         window: seconds.
     """
 
@@ -134,7 +137,9 @@ class Budgets(Protocol):
     """Counts what was spent, in sliding windows.
 
     The spending of the window so far is this fixed window's, and the part of the last one's that
-    the sliding window still covers, as if that had been spent evenly.
+    the sliding window still covers, as if that had been spent evenly. Fixed windows are counted
+    from the beginning of Unix time. So no more than the limit is spent in a fixed window, and less
+    than twice the limit in any window of this length. The clock is the store's own, if it has one.
     """
 
     def spend(self, charges: Sequence[Charge], now: float, seconds: float) -> None:

@@ -15,6 +15,7 @@ PING_SECONDS: Final = 2.0  # of silence, after which the server is asked for a s
 PONG_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 0.02  # after each message, so that a flood of them is no load
 RECONNECT_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.1  # between looks at whether to end
 _log: Final = logging.getLogger("authz.store")
 
 
@@ -82,7 +83,7 @@ class Watcher:
     def _heard(self, connection: Connection) -> bool:
         """Wait for a message; False after a sign of life alone. Raises StoreAwayError."""
         end = time.monotonic() + PING_SECONDS
-        while connection.is_quiet(0.5):
+        while connection.is_quiet(_LOOK_SECONDS):
             if self._closing.is_set():
                 return False
             if time.monotonic() >= end:

@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
-from authz.cli.parser.types import a_time
+from authz.cli.parser.types import a_count, a_later_moment, a_time
 
 if TYPE_CHECKING:
+    import argparse
+
     from authz.cli.parser.adding import Verbs
 
 
@@ -17,39 +19,60 @@ def add_verbs(verbs: "Verbs") -> None:
 
 def _add_revoke(verbs: "Verbs") -> None:
     revoke = add_verb(
-        verbs, "revoke", "revoke", "revoke an agent, a principal's tokens or a single token"
+        verbs,
+        "revoke",
+        "revoke",
+        "revoke an agent, a principal's tokens or a single token; stop a tool, or everything",
     )
     end_help(
         revoke,
         "authz revoke authz.yaml --issuer https://as.corp.example --subject alice --note left",
         "authz revoke authz.yaml --agent spiffe://corp.example/ns/agents/sa/travel",
-        status="0 revoked, 1 that failed, or the config is invalid, 2 usage",
-        note="This appends a line to the revocation file (revocations.file in the config).",
+        'authz revoke authz.yaml --tool transfer_money --expires 2h --note "incident 4711"',
+        'authz revoke authz.yaml --everything --note "incident 4711"',
+        status="0 revoked, 1 that failed, wholly or in one of the two places, or the config is "
+        "invalid, 2 usage",
+        note="This adds an entry to the store of the config and to its revocation file "
+        "(revocations.file), to each that it has.",
     )
     add_config(revoke)
-    revoke.add_argument(
-        "--agent",
-        metavar="ID",
-        help="revoke this agent, by its SPIFFE ID; no other flag goes with it but --note",
+    add = revoke.add_argument
+    add("--agent", metavar="ID", help="revoke this agent, by its SPIFFE ID")
+    add("--issuer", metavar="ISS", help="revoke tokens of this issuer; all of them if given alone")
+    add("--subject", metavar="SUB", help="revoke only the tokens of this principal (sub)")
+    add("--email", metavar="EMAIL", help="revoke only the tokens with this email (claim email)")
+    add("--session", metavar="SID", help="revoke only the tokens of this session (claim sid)")
+    add("--token-id", metavar="JTI", help="revoke only the token with this jti")
+    add("--tool", metavar="NAME", help="stop every call of this tool, whoever calls it")
+    add(
+        "--everything",
+        action="store_true",
+        help="stop everything: refuse every request until it is taken back; needs --note",
     )
-    revoke.add_argument(
-        "--issuer", metavar="ISS", help="revoke tokens of this issuer; all of them if given alone"
-    )
-    revoke.add_argument(
-        "--subject", metavar="SUB", help="revoke only the tokens of this principal (sub)"
-    )
-    revoke.add_argument("--token-id", metavar="JTI", help="revoke only the token with this jti")
-    revoke.add_argument(
+    add(
         "--before",
         metavar="TIME",
         type=a_time,
-        help="revoke tokens issued before this time; default: now",
+        help="revoke tokens issued before this time; default: now, and with --session any time",
     )
-    revoke.add_argument("--note", metavar="TEXT", help="a note for people")
-    revoke.add_argument(
+    add(
+        "--any-time",
+        action="store_true",
+        help="revoke tokens whenever they are issued, also later ones, until it is taken back",
+    )
+    add(
+        "--expires",
+        metavar="TIME",
+        type=a_later_moment,
+        help="the revocation ends by itself at this time, or after a duration such as 2h",
+    )
+    add("--note", metavar="TEXT", help="why, for people")
+    _add_by(revoke)
+    _add_source(revoke, "revoke")
+    add(
         "--force",
         action="store_true",
-        help="revoke an agent or an issuer that the config does not know",
+        help="revoke an agent, an issuer or a tool that the config does not know",
     )
     add_json(revoke)
 
@@ -62,20 +85,54 @@ def _add_revocations(verbs: "Verbs") -> None:
         listing,
         "authz revocations authz.yaml",
         "authz revocations authz.yaml --issuer https://as.corp.example --subject alice --take-back",
-        status="0 listed or taken back, 1 the file has an invalid line or can't be read or "
-        "written, 2 usage, or it is not certain which entry --take-back means; nothing is taken "
-        "back then",
+        'authz revocations authz.yaml --everything --take-back --note "incident 4711 is over"',
+        "authz revocations authz.yaml --history",
+        status="0 listed or taken back, 1 an entry is invalid, or the file or the store can't be "
+        "read or written, 2 usage, or it is not certain which entry --take-back means; nothing is "
+        "taken back then",
     )
     add_config(listing)
     add = listing.add_argument
     add("--agent", metavar="ID", help="the entries of this agent alone")
     add("--issuer", metavar="ISS", help="the entries of this issuer alone")
     add("--subject", metavar="SUB", help="the entries of this principal (sub) alone")
+    add("--email", metavar="EMAIL", help="the entries of this email alone")
+    add("--session", metavar="SID", help="the entries of this session (sid) alone")
     add("--token-id", metavar="JTI", help="the entry of the token with this jti alone")
+    add("--tool", metavar="NAME", help="the entries of this tool alone")
+    add("--everything", action="store_true", help="the entries that stop everything alone")
     add("--id", metavar="ID", action="append", help="the entry with this id, as listed; repeatable")
     add(
         "--take-back",
         action="store_true",
         help="take the entry back that revokes exactly what the flags name, or those with an --id",
     )
+    add("--note", metavar="TEXT", help="with --take-back: why; the history keeps it")
+    _add_by(listing)
+    add(
+        "--history",
+        action="store_true",
+        help="the last changes that the store and the file's history have: who, when and why",
+    )
+    add(
+        "-n",
+        "--lines",
+        metavar="N",
+        type=a_count,
+        default=100,
+        help="with --history: look at the last N changes (default: 100)",
+    )
+    _add_source(listing, "list or take back")
     add_json(listing)
+
+
+def _add_by(parser: "argparse.ArgumentParser") -> None:
+    parser.add_argument(
+        "--by", metavar="WHO", help="who does this, for people; default: your user and this host"
+    )
+
+
+def _add_source(parser: "argparse.ArgumentParser", what: str) -> None:
+    parser.add_argument(
+        "--source", choices=("file", "store"), help=f"{what} there alone; default: both"
+    )

@@ -115,6 +115,22 @@ def a_moment(text: str) -> datetime:
     )
 
 
+def a_later_moment(text: str) -> datetime:
+    """Parse a time to come, or a duration such as 2h: from now on. Raises ArgumentTypeError."""
+    now = datetime.now(UTC)
+    if _AGE.fullmatch(text):
+        with suppress(OverflowError):
+            return (now + timedelta(seconds=age(text))).replace(microsecond=0)
+    with suppress(argparse.ArgumentTypeError):
+        moment = a_time(text)
+        if moment > now:
+            return moment
+        raise ValueError(f"{text} is over")
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither a time such as 2026-11-25T10:00:00Z nor a duration such as 30m or 2h"
+    )
+
+
 def a_count(text: str) -> int:
     """Return a number of records. Raises ArgumentTypeError."""
     if re.fullmatch("[0-9]{1,6}", text):

@@ -1,252 +1,110 @@
-"""``authz revocations``: lists the revocations in force, and takes some back."""
+"""``authz revocations``: lists what is revoked, takes revocations back, and tells their history."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import msgspec
-
-from authz.adapters.files import read_between
-from authz.adapters.revocation_file.writing import take_back
 from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse
+from authz.cli.progress import progress
 from authz.cli.reading import load_config
-from authz.cli.verbs.revoke import revocation_file
-from authz.config import Config
-from authz.config.nearest import nearest
+from authz.cli.revoking.history import answer_history
+from authz.cli.revoking.known import Known
+from authz.cli.revoking.meant import asked_members, is_asked, joined
+from authz.cli.revoking.shown import table
+from authz.cli.revoking.sources import Listed, Source, SourceError, open_sources
+from authz.cli.revoking.taking_back import answer_taken_back
 from authz.config.printable import one_line
-from authz.core.policy import AgentSettings
-from authz.core.policy.spiffe_table import SpiffeTable
-from authz.core.revocations import (
-    MAX_BYTES,
-    REVOKED,
-    Revocation,
-    RevocationError,
-    read_entries,
-)
-from authz.core.spiffe import SpiffeId, SpiffePattern
-
-_MOST_SHOWN: Final = 20  # of the matches in a message, and of the entries still in force
-_HEADINGS: Final = ("ID", "REVOKED", "TOKENS ISSUED BEFORE", "SINCE", "NOTE")
+from authz.core.revocations import RevocationError
 
 
-class _Known:
-    """The agents and issuers of a config, found as fast as servers do."""
+class _Read(NamedTuple):
+    """A source, and what it holds, or why it can't be read."""
 
-    def __init__(self, config: Config) -> None:
-        """Index the entries of agents."""
-        self._issuers = {issuer.issuer for issuer in config.issuers}
-        self._agents: SpiffeTable[AgentSettings] = SpiffeTable()
-        for agent in config.agents:
-            self._agents.add(SpiffePattern.parse(agent.id), agent)
+    source: Source
+    listed: Listed
+    error: str | None = None
 
-    def has(self, entry: Revocation) -> bool:
-        """Tell whether the config has the issuer, or an entry that fits the agent."""
-        return bool(self._of(entry)) if entry.agent is not None else entry.issuer in self._issuers
-
-    def suspended(self, entry: Revocation) -> list[str]:
-        """Return the IDs of the entries of agents that suspend the agent of an entry."""
-        return [agent.id for agent in self._of(entry) if agent.suspended]
-
-    def _of(self, entry: Revocation) -> list[AgentSettings]:
-        return [] if entry.agent is None else self._agents.find(SpiffeId.parse(entry.agent))
-
-
-@dataclass(slots=True)
-class _Listed:
-    """The file's entries by line, and its invalid lines."""
-
-    entries: dict[int, Revocation] = field(default_factory=dict)
-    invalid: dict[int, str] = field(default_factory=dict)
+    def members(self) -> dict[str, Any]:
+        """Return the members of its JSON object."""
+        return {"source": self.source.name, "where": self.source.where, "error": self.error}
 
 
 def run(options: argparse.Namespace) -> int:
-    """List or take back, and return the exit status. Raises ConfigError."""
+    """List or take back, and return the exit status. Raises ConfigError, BuildError."""
+    if options.history and options.take_back:
+        return refuse(options, "--history and --take-back are two questions: ask each alone", USAGE)
     config = load_config(options.config)
-    known = _Known(config)
+    known = Known(config)
     try:
-        path = revocation_file(config)
+        with open_sources(config, options.source) as sources:
+            if options.history:
+                return answer_history(options, sources)
+            read = [_read(source) for source in sources]
+            _complain(read)
+            if options.take_back:
+                return _take_back(options, known, read)
+            _answer_list(options, known, read)
     except RevocationError as error:
         return refuse(options, str(error), USAGE)
+    return FAILED if any(one.error or one.listed.invalid for one in read) else FINE
+
+
+def _read(source: Source) -> _Read:
     try:
-        listed = _read(path)
-    except (OSError, RevocationError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        return refuse(options, f"{path}: {why}", FAILED)
-    for number, invalid in listed.invalid.items():
-        complain(one_line(f"authz: {path}: line {number}: {invalid}"))
-    if listed.invalid:
-        complain("authz: servers do not load a file with an invalid line: mend or remove it")
-    if options.take_back:
-        return _take_back(options, known, path, listed)
-    _answer_list(options, known, path, listed)
-    return FAILED if listed.invalid else FINE
+        with progress(f"reading {source.where}"):
+            return _Read(source, source.read())
+    except SourceError as error:
+        return _Read(source, Listed(), str(error))
 
 
-def _read(path: Path) -> _Listed:
-    """Read the file. Raises OSError, RevocationError."""
-    listed = _Listed()
-    for number, entry in read_entries(read_between(path, MAX_BYTES)):
-        if isinstance(entry, RevocationError):
-            listed.invalid[number] = str(entry)
-        else:
-            listed.entries[number] = entry
-    return listed
+def _complain(read: Sequence[_Read]) -> None:
+    for one in read:
+        where = one.source.where
+        if one.error is not None:
+            complain(one_line(f"authz: the {one.source.name} can't be read: {one.error}"))
+        for invalid in one.listed.invalid:
+            name = f"line {invalid.line}" if invalid.id is None else f"entry {invalid.id}"
+            complain(one_line(f"authz: {where}: {name}: {invalid.why}"))
+        if one.listed.invalid:
+            complain(f"authz: {one.source.if_invalid}")
 
 
-def _answer_list(options: argparse.Namespace, known: _Known, path: Path, listed: _Listed) -> None:
-    asked = _asked(options)
-    shown = {
-        number: entry
-        for number, entry in listed.entries.items()
-        if (not options.id or entry.id in options.id) and _is_asked(entry, asked)
-    }
+def _take_back(options: argparse.Namespace, known: Known, read: Sequence[_Read]) -> int:
+    unread = [one.source.name for one in read if one.error is not None]
+    if len(unread) == len(read):
+        return refuse(options, "nothing was taken back", FAILED)
+    if unread:
+        others = next(one.source.name for one in read if one.error is None)
+        why = f"nothing was taken back: the {unread[0]} may revoke it too; --source {others}"
+        return refuse(options, f"{why} takes it back there alone", FAILED)
+    listed = {one.source: one.listed for one in read}
+    return answer_taken_back(options, known, listed)
+
+
+def _answer_list(options: argparse.Namespace, known: Known, read: Sequence[_Read]) -> None:
+    entries = joined({one.source: one.listed for one in read})
+    asked = asked_members(options)
+    shown = [
+        entry
+        for entry in entries
+        if (not options.id or entry.id in options.id) and is_asked(entry.entry, asked)
+    ]
 
     def members() -> dict[str, Any]:
-        entries = [{"line": at, **_members(entry, known)} for at, entry in shown.items()]
-        invalid = [{"line": at, "error": why} for at, why in listed.invalid.items()]
-        return {"file": str(path), "entries": entries, "invalid": invalid}
-
-    count = f"{len(shown)} of {len(listed.entries)} entries" if any(asked) or options.id else None
-    is_one = len(listed.entries) == 1
-    count = count or f"{len(listed.entries)} {'entry' if is_one else 'entries'}"
-    answer(options, (*_table(shown.values(), known), f"{count} in {path}"), members)
-
-
-def _take_back(options: argparse.Namespace, known: _Known, path: Path, listed: _Listed) -> int:
-    try:
-        meant = _meant(options, list(listed.entries.values()))
-    except RevocationError as error:
-        return refuse(options, f"not taken back: {error}", USAGE)
-    try:
-        left = take_back(path, {entry.id for entry in meant})
-    except RevocationError as error:
-        return refuse(options, f"not taken back: {error}", FAILED)
-    still = [entry for entry in left if any(entry.overlaps(one) for one in meant)]
-    suspended = sorted({name for entry in meant for name in known.suspended(entry)})
-
-    def members() -> dict[str, Any]:
+        invalid = [
+            {"source": one.source.name, "line": bad.line, "id": bad.id, "error": bad.why}
+            for one in read
+            for bad in one.listed.invalid
+        ]
         return {
-            "taken_back": [_members(entry, known) for entry in meant],
-            "still_revoked_by": [_members(entry, known) for entry in still],
-            "suspended_by": suspended,
+            "sources": [one.members() for one in read],
+            "entries": [entry.members(known) for entry in shown],
+            "invalid": invalid,
         }
 
-    answer(options, _taken_lines(meant, still, suspended), members)
-    return FINE
-
-
-def _taken_lines(
-    meant: Sequence[Revocation], still: Sequence[Revocation], suspended: Sequence[str]
-) -> Iterator[str]:
-    for entry in meant:
-        yield f"taken back; takes effect when the file has rested for a second: {_line(entry)}"
-    yield from _some("still revoked by: ", still)
-    yield from (
-        f"still suspended in the config by the entry of agents {name}" for name in suspended
-    )
-
-
-def _meant(options: argparse.Namespace, entries: Sequence[Revocation]) -> list[Revocation]:
-    """Return the entries that the flags name. Raises RevocationError unless that is certain."""
-    asked = _asked(options)
-    if options.id:
-        if any(asked):
-            raise RevocationError("--id names an entry: leave out the other flags")
-        return _by_id(options.id, entries)
-    if not any(asked):
-        raise RevocationError("say which: by --agent, --issuer and the like, or by --id")
-    found = list({entry.id: entry for entry in entries if entry.revoked == asked}.values())
-    if len(found) == 1:
-        return found
-    if found:
-        raise RevocationError(
-            "\n  ".join([f"{len(found)} entries revoke it; name each by --id", *_some("", found)])
-        )
-    alike = [entry for entry in entries if _is_asked(entry, asked)]
-    if alike:
-        why = "no entry revokes exactly that; name those that are meant by --id"
-        raise RevocationError("\n  ".join([why, *_some("", alike)]))
-    raise RevocationError(f"no entry revokes it{_nearest(asked, entries)}")
-
-
-def _by_id(ids: Sequence[str], entries: Sequence[Revocation]) -> list[Revocation]:
-    found = {entry.id: entry for entry in entries}
-    missing = sorted({*ids} - found.keys())
-    if missing:
-        raise RevocationError(f"no entry has the id {missing[0]!r}")
-    return [found[name] for name in dict.fromkeys(ids)]
-
-
-def _nearest(asked: Sequence[str | bool | None], entries: Sequence[Revocation]) -> str:
-    """Return "did you mean" for the first member that no entry has; "" if none is near."""
-    for at, given in enumerate(asked):
-        known = {entry.revoked[at] for entry in entries}
-        if isinstance(given, str) and given not in known:
-            names = sorted(name for name in known if isinstance(name, str))
-            return one_line(nearest(given, names))
-    return ""
-
-
-def _asked(options: argparse.Namespace) -> tuple[str | bool | None, ...]:
-    return tuple(getattr(options, name, None) for name in REVOKED)
-
-
-def _is_asked(entry: Revocation, asked: Sequence[str | bool | None]) -> bool:
-    pairs = zip(asked, entry.revoked, strict=True)
-    return all(given in (None, own) for given, own in pairs)
-
-
-def _some(start: str, entries: Sequence[Revocation]) -> list[str]:
-    lines = [f"{start}{_line(entry)}" for entry in entries[:_MOST_SHOWN]]
-    more = len(entries) - len(lines)
-    return [*lines, f"and {more} more"] if more else lines
-
-
-def _line(entry: Revocation) -> str:
-    """Return an entry in one line: its id, what it revokes and its time."""
-    _, revoked, before, since, note = _cells(entry)
-    told = [revoked, f"issued before {before}" if before else "", since and f"since {since}", note]
-    return f"{entry.id}: {', '.join(filter(None, told))}"
-
-
-def _table(entries: Iterable[Revocation], known: _Known) -> Iterator[str]:
-    """Yield the lines of a table, without the spaces at their ends."""
-    rows = [_HEADINGS, *(_row(entry, known) for entry in entries)]
-    if len(rows) == 1:
-        return
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        yield "  ".join(text.ljust(width) for text, width in cells).rstrip()
-
-
-def _row(entry: Revocation, known: _Known) -> tuple[str, ...]:
-    *cells, note = _cells(entry)
-    unknown = "" if known.has(entry) else "(the config does not know it)"
-    return (*cells, " ".join(filter(None, (note, unknown))))
-
-
-def _cells(entry: Revocation) -> tuple[str, ...]:
-    pairs = zip(REVOKED, entry.revoked, strict=True)
-    revoked = ", ".join(_told(name, value) for name, value in pairs if value is not None)
-    note = one_line(entry.note or "")
-    return entry.id, revoked, _moment(entry.before), _moment(entry.since), note
-
-
-def _told(name: str, value: object) -> str:
-    return f"{name} {one_line(value)}" if isinstance(value, str) else name
-
-
-def _moment(time: datetime | None) -> str:
-    return "" if time is None else time.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _members(entry: Revocation, known: _Known) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        **msgspec.to_builtins(entry),
-        "is_in_config": known.has(entry),
-    }
+    is_part = any(asked) or options.id
+    count = f"{len(shown)} of {len(entries)}" if is_part else str(len(entries))
+    noun = "entry" if len(entries) == 1 and not is_part else "entries"
+    where = " and ".join(one.source.where for one in read if one.error is None)
+    lines = table(shown, known, with_source=len(read) > 1)
+    answer(options, (*lines, f"{count} {noun} in {where}" if where else ""), members)

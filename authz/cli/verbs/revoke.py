@@ -1,102 +1,149 @@
-"""``authz revoke``: appends to the revocation file."""
+"""``authz revoke``: adds an entry to the revocation file and to the store."""
 
 import argparse
 import shlex
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from authz.adapters.revocation_file.writing import append
+from authz.adapters.revocations.listing import MAX_LINE_BYTES
 from authz.cli.agent_hint import agent_hint
-from authz.cli.common import FAILED, FINE, USAGE, answer, refuse
+from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse
+from authz.cli.progress import progress
 from authz.cli.reading import load_config
-from authz.config import Config
-from authz.config.nearest import nearest, nearest_or_all
-from authz.core.patterns import ANY
+from authz.cli.revoking.known import Known
+from authz.cli.revoking.shown import moment
+from authz.cli.revoking.sources import Source, SourceError, open_sources
+from authz.cli.revoking.who import user_at_host
 from authz.core.revocations import Revocation, RevocationError
-from authz.core.spiffe import SpiffeId, SpiffePattern
 
-_FORCE: Final = "; with --force it is revoked all the same"
+_NO_NOTE: Final = "--everything stops every request: say why in --note, for those who will ask"
+
+
+class _Tried(NamedTuple):
+    """A source, and why the entry is not there; None if it is."""
+
+    source: Source
+    error: SourceError | None = None
+    warning: str | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it has the entry."""
+        return self.error is None
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it ought to have the entry, and has not."""
+        return self.error is not None and not self.error.is_read_only
 
 
 def run(options: argparse.Namespace) -> int:
-    """Revoke, and return the exit status. Raises ConfigError."""
-    entry = Revocation(
+    """Revoke, and return the exit status. Raises ConfigError, BuildError."""
+    config = load_config(options.config)
+    try:
+        entry = _entry(options)
+        entry.check()
+        if not options.force:
+            Known(config).require(entry)
+        with open_sources(config, options.source) as sources:
+            tried = [_add(source, entry) for source in sources]
+    except RevocationError as error:
+        return refuse(options, f"{error}{agent_hint(config, options.agent)}", USAGE)
+    if not any(one.is_written for one in tried):
+        return refuse(options, f"not revoked: {'; '.join(str(one.error) for one in tried)}", FAILED)
+    for one in tried:
+        if one.warning is not None:
+            complain(f"authz: {one.warning}")
+    failed = [one for one in tried if one.is_failure]
+    for one in failed:
+        complain(*_what_to_do(one))
+    answer(options, _lines(options, entry, tried), lambda: _answer(entry, tried))
+    return FAILED if failed else FINE
+
+
+def _entry(options: argparse.Namespace) -> Revocation:
+    """Return the entry that the flags mean. Raises RevocationError."""
+    if options.everything and not options.note:
+        raise RevocationError(_NO_NOTE)
+    if options.any_time and options.before:
+        raise RevocationError("--any-time and --before contradict each other: give one of them")
+    entry = _timed(options, _named(options))
+    if len(entry.line) > MAX_LINE_BYTES:
+        raise RevocationError(f"an entry has {MAX_LINE_BYTES} bytes at most: shorten --note")
+    return entry
+
+
+def _named(options: argparse.Namespace) -> Revocation:
+    return Revocation(
         agent=options.agent,
         issuer=options.issuer,
         subject=options.subject,
         token_id=options.token_id,
+        tool=options.tool,
+        everything=options.everything or None,
+        session=options.session,
+        email=options.email,
         before=options.before,
         note=options.note,
         since=datetime.now(UTC).replace(microsecond=0),
+        by=options.by or user_at_host(),
+        expires=options.expires,
     )
-    if entry.agent is None and entry.token_id is None and entry.before is None:
-        entry = msgspec.structs.replace(entry, before=datetime.now(UTC))
-    loaded = load_config(options.config)
+
+
+def _timed(options: argparse.Namespace, entry: Revocation) -> Revocation:
+    """Return an entry with the time of now, unless it is about tokens of any time."""
+    is_timeless = options.any_time or options.before or entry.token_id or entry.session
+    if is_timeless or entry.issuer is None:
+        return entry
+    return msgspec.structs.replace(entry, before=datetime.now(UTC))
+
+
+def _add(source: Source, entry: Revocation) -> _Tried:
     try:
-        entry.check()
-        if not options.force:
-            _check_known(loaded, entry)
-        path = revocation_file(loaded)
-    except RevocationError as error:
-        return refuse(options, f"{error}{agent_hint(loaded, entry.agent)}", USAGE)
-    try:
-        append(path, entry)
-    except RevocationError as error:
-        return refuse(options, f"not revoked: {error}", FAILED)
+        with progress(f"writing to {source.where}"):
+            return _Tried(source, warning=source.add(entry, entry.by or ""))
+    except SourceError as error:
+        return _Tried(source, error)
+
+
+def _what_to_do(failed: _Tried) -> Iterator[str]:
+    source = failed.source
+    yield f"authz: NOT CERTAINLY REVOKED on {source.counts_on}: {failed.error}"
+    yield (
+        f"authz: once that is mended, run the same command with --source {source.name}; until then"
+        " it may be allowed there"
+    )
+
+
+def _lines(
+    options: argparse.Namespace, entry: Revocation, tried: Sequence[_Tried]
+) -> Iterator[str]:
+    yield f"revoked; takes effect within a second: {entry.line.decode()}"
+    for one in tried:
+        if one.is_written:
+            yield f"on {one.source.counts_on}"
+        elif not one.is_failure:
+            yield f"only there, as the {one.source.name} can't be written: {one.error}"
+    if entry.everything:
+        yield "EVERYTHING IS STOPPED: these servers refuse every request until it is taken back"
+    if entry.expires is not None:
+        yield f"it ends by itself at {moment(entry.expires)}"
     config = shlex.quote(str(options.config))
-    lines = (
-        f"revoked; takes effect within a second: {msgspec.json.encode(entry).decode()}",
-        f"to take it back: authz revocations {config} --id {entry.id} --take-back",
-    )
-    answer(options, lines, lambda: {"file": str(path), "revoked": _members(entry)})
-    return FINE
+    yield f"to take it back: authz revocations {config} --id {entry.id} --take-back"
 
 
-def _members(entry: Revocation) -> dict[str, Any]:
-    return {"id": entry.id, **msgspec.to_builtins(entry)}
-
-
-def revocation_file(config: Config) -> Path:
-    """Return the path of the revocation file. Raises RevocationError if none is set."""
-    if config.revocations.file is None:
-        raise RevocationError("the config does not set revocations.file")
-    return Path(config.revocations.file)
-
-
-def _check_known(config: Config, entry: Revocation) -> None:
-    """Require names that the config knows, as others are mistyped. Raises RevocationError.
-
-    Only the issuer knows subjects and the ids of tokens.
-    """
-    known = [issuer.issuer for issuer in config.issuers]
-    if entry.issuer is not None and entry.issuer not in known:
-        near = nearest_or_all(entry.issuer, known, "its issuers")
-        raise RevocationError(f"no issuer {entry.issuer!r} in the config{near}{_FORCE}")
-    if entry.agent is not None:
-        _check_agent(config, SpiffeId.parse(entry.agent))
-
-
-def _check_agent(config: Config, agent: SpiffeId) -> None:
-    domains = config.trust_domains
-    if agent.trust_domain.name not in domains:
-        why = f"agent: its trust domain is not one of {', '.join(domains)}"
-        raise RevocationError(f"{why}{nearest(agent.trust_domain.name, domains)}{_FORCE}")
-    patterns = [SpiffePattern.parse(entry.id) for entry in config.agents]
-    if not any(pattern.matches(agent) for pattern in patterns):
-        near = nearest(agent.text, [_filled(agent, pattern) for pattern in patterns])
-        near = near or nearest_or_all(agent.text, [entry.id for entry in config.agents], "its IDs")
-        raise RevocationError(f"no entry of agents fits {agent.text}{near}{_FORCE}")
-
-
-def _filled(agent: SpiffeId, pattern: SpiffePattern) -> str:
-    """Return the ID that a pattern may mean: its wildcards filled from the agent's ID."""
-    wanted, given = pattern.path.segments, agent.segments
-    filled = [
-        (given[at] if at < len(given) else ANY) if segment is None else segment
-        for at, segment in enumerate(wanted)
+def _answer(entry: Revocation, tried: Sequence[_Tried]) -> dict[str, Any]:
+    sources = [
+        {
+            "source": one.source.name,
+            "where": one.source.where,
+            "is_written": one.is_written,
+            "error": None if one.error is None else str(one.error),
+        }
+        for one in tried
     ]
-    filled += given[len(wanted) :] if pattern.path.rest else ()
-    return f"{pattern.trust_domain.spiffe_id}/{'/'.join(filled)}"
+    return {"revoked": {"id": entry.id, **msgspec.to_builtins(entry)}, "sources": sources}

@@ -10,6 +10,7 @@ from authz.core.delegation.introspection_settings import (
     PrivateKeyJwtSettings,
 )
 from authz.core.delegation.settings import DpopSettings, IssuerSettings, TokenSettings
+from authz.core.delegation.status_list_settings import StatusListSettings
 
 __all__ = [
     "MAX_TIMEOUT_SECONDS",
@@ -18,5 +19,6 @@ __all__ = [
     "IntrospectionSettings",
     "IssuerSettings",
     "PrivateKeyJwtSettings",
+    "StatusListSettings",
     "TokenSettings",
 ]

@@ -10,6 +10,7 @@ from authz.core.delegation.faults import Check, collect
 from authz.core.delegation.jwt_svid import check_workload
 from authz.core.delegation.restrictions import check_restrictions
 from authz.core.delegation.settings import IssuerSettings
+from authz.core.delegation.status_list import read_reference
 from authz.core.delegation.times import check_times, time_faults
 from authz.core.jose.jws import Jws
 from authz.core.reason import Denied, Reason
@@ -140,12 +141,15 @@ def unchecked_claims(jws: Jws, issuer: IssuerSettings) -> Claims:
 
 
 def check_own_claims(jws: Jws, issuer: IssuerSettings, now: float) -> OwnClaims:
-    """Check only the times and the id of a token whose other claims were accepted before.
+    """Check only what is a token's own, where its other claims were accepted before.
+
+    That is its times, its id, and its place in a status list.
 
     Raises Denied(TOKEN_CLAIM | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID | TOKEN_LIFETIME).
     """
     issued_at, expires_at = check_times(jws.payload, issuer, now)
     is_plain = jws.header.media_type in _PLAIN
+    read_reference(jws.payload, issuer)
     return OwnClaims(issued_at, expires_at, _token_id(jws.payload, issuer, is_plain=is_plain))
 
 

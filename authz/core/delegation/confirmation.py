@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from authz.core.choice import Need
-from authz.core.decision import Agent, SingleUse
+from authz.core.decision import Agent
 from authz.core.delegation.credential import Credential
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route
+from authz.core.single_use import SingleUse
 
 THUMBPRINT: Final = "x5t#S256"  # of the client's certificate (RFC 8705 section 3.1)
 _PROOF_KEY: Final = "jkt"  # thumbprint of the DPoP key (RFC 9449 section 6.1)

@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from authz.core.base64url import base64url
-from authz.core.decision import SingleUse
 from authz.core.delegation.credential import Credential, token_hash
 from authz.core.delegation.settings import DpopSettings, NonceNeed
 from authz.core.jose.jwk import Key, KeySetError, KeyVerifyError, proof_key
@@ -23,6 +22,7 @@ from authz.core.paths import canonical_path
 from authz.core.reason import DPOP_SCHEME, Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route, url_origin
+from authz.core.single_use import SingleUse
 
 MAX_PROOF_BYTES: Final = 4096  # an ES256 proof is 600 bytes, one of RSA-4096 2 KiB
 MAX_ID_CHARS: Final = 256

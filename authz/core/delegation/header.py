@@ -28,6 +28,16 @@ def check_header(jws: Jws, issuer: IssuerSettings) -> None:
     _check_key_id(header)
 
 
+def check_signing_header(header: JoseHeader, issuer: IssuerSettings) -> None:
+    """Check the header of another kind of JWT of the issuer: all of it but its type.
+
+    Raises Denied(TOKEN_ALG | TOKEN_CRIT | TOKEN_MALFORMED | TOKEN_KEY_UNKNOWN).
+    """
+    _check_algorithm(header, issuer)
+    _check_members(header)
+    _check_key_id(header)
+
+
 def header_faults(jws: Jws, issuer: IssuerSettings) -> list[Denied]:
     """Return every refusal of ``check_kind`` and ``check_header``, in their order."""
     header = jws.header

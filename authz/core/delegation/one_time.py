@@ -7,9 +7,9 @@ its ``iat`` says since when it can have been used.
 from hashlib import sha256
 from typing import Final
 
-from authz.core.decision import SingleUse, UseKind
 from authz.core.delegation.claims import OwnClaims
 from authz.core.delegation.settings import MAX_CLOCK_SKEW_SECONDS, IssuerSettings
+from authz.core.single_use import SingleUse, UseKind
 
 _NONE: Final[tuple[SingleUse, ...]] = ()
 

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from authz.core.delegation.settings import IssuerSettings
+from authz.core.delegation.status_list import read_reference
 from authz.core.reason import Denied, Reason
 
+_STATUS: Final = "status"
 _CLAIMS: Final = (  # in this order: the first that is found is named
-    "status",  # token status lists: it may be revoked
+    _STATUS,  # token status lists: it may be revoked
     "authorization_details",  # RFC 9396: what it may be used for
     "crit",  # claims that must be understood (OpenID Federation)
     *("cdnicrit", "cdniip", "cdniuc"),  # RFC 9246: the same, and its client and URIs
@@ -25,11 +27,16 @@ _AGENT_PROFILES: Final = frozenset({"ai_agent", "service"})
 
 
 def check_restrictions(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
-    """Refuse a token with a restriction that is not checked. Raises Denied(TOKEN_CLAIM)."""
+    """Refuse a token with a restriction that is not checked. Raises Denied(TOKEN_CLAIM).
+
+    The token's place in a status list is only read here: the list is looked up as the last step.
+    """
     if _ANY_CLAIM.isdisjoint(members):  # as nearly always
         return
     for name in _CLAIMS:
-        if name in members and name not in issuer.accept_unchecked:
+        if name == _STATUS and issuer.status_list is not None:
+            read_reference(members, issuer)
+        elif name in members and name not in issuer.accept_unchecked:
             raise Denied(
                 Reason.TOKEN_CLAIM, f"its {name} restricts it, and this server can't check that"
             )

@@ -11,6 +11,7 @@ from authz.core.delegation.actor_settings import ActorSettings, ClaimText
 from authz.core.delegation.algorithms import Algorithm
 from authz.core.delegation.introspection_settings import IntrospectionSettings
 from authz.core.delegation.presets import with_preset
+from authz.core.delegation.status_list_settings import StatusListSettings
 from authz.core.issuer_kind import IssuerKind
 from authz.core.jose import KeySettings
 from authz.core.jose.jws import media_type
@@ -181,6 +182,10 @@ class IssuerSettings(Settings):
     """
     introspection: IntrospectionSettings | None = None
     """The endpoint that is asked about the issuer's opaque tokens (RFC 7662)."""
+    status_list: StatusListSettings | None = None
+    """The issuer's status lists: its tokens with a status are checked against these lists. Left
+    out, such tokens are refused, unless accept_unchecked has status.
+    """
     audiences: tuple[Annotated[str, AfterValidator(_audience)], ...] = Field(min_length=1)
     """A token must be for one of these (RFC 9068 section 4), compared byte for byte. For a token of
     type "JWT" without aud, its client_id counts, as at Cognito.
@@ -217,8 +222,9 @@ class IssuerSettings(Settings):
     """
     accept_unchecked: tuple[Unchecked, ...] = ()
     """Restrictions that this server can't check but accepts: a token with one of these is treated
-    as if it had no such restriction. status is the token's entry in a status list; cnf is any
-    member of its cnf besides a key that is checked.
+    as if it had no such restriction. status is the token's entry in a status list; with status_list
+    that entry is checked all the same, and status is any other way to tell a token's status. cnf is
+    any member of its cnf besides a key that is checked.
     """
     actors_from: tuple[TrustDomainText, ...] | None = None
     """Trust domains whose agents it may name as actors. Left out, all of trust_domains; for keys of
@@ -282,6 +288,9 @@ class IssuerSettings(Settings):
         if asked is not None and self.keys is None and asked.signed is Need.REQUIRED:
             message = "signed answers are verified with the issuer's keys: set keys as well"
             raise MisfitError(message, "introspection", "signed")
+        if self.keys is None and self.status_list is not None:
+            message = "lists are verified with the issuer's keys: set keys as well"
+            raise MisfitError(message, "status_list")
         return self
 
     @model_validator(mode="after")

@@ -20,8 +20,12 @@ from authz.core.delegation.settings import IssuerSettings
 from authz.core.jose.jws import Jws
 from authz.core.routes import Route
 
-OWN_CLAIMS: Final = frozenset({"jti", "iat", "nbf", "exp"})
-"""The claims that differ from token to token (RFC 7519 sections 4.1.4 to 4.1.7)."""
+_STATUS: Final = "status"
+OWN_CLAIMS: Final = frozenset({"jti", "iat", "nbf", "exp", _STATUS})
+"""The claims that differ from token to token (RFC 7519 sections 4.1.4 to 4.1.7).
+
+With them a token's place in a status list, where lists are checked.
+"""
 _KNOWN: Final = 10_000  # the principals in use within seconds, as for rendered decisions
 _KNOWN_BYTES: Final = 16 * 1024 * 1024
 _OVERHEAD_BYTES: Final = 1000  # measured: the key without its texts, dict slots, the terms
@@ -50,7 +54,7 @@ class TermsJudge:
 
         ``unread`` are those of ``OWN_CLAIMS`` that no later step reads; the others are terms too.
         """
-        self._own = {issuer.issuer: unread - issuer.claims_read for issuer in issuers}
+        self._own = {issuer.issuer: _own_claims(issuer, unread) for issuer in issuers}
         self._accepted: BoundedMap[_Key, Terms] = BoundedMap(_KNOWN, _KNOWN_BYTES, _bytes)
 
     def judge(
@@ -77,6 +81,15 @@ class TermsJudge:
         found = _judged(claims, issuer, agent, route)
         self._accepted.put(key, found[0])
         return found
+
+
+def _own_claims(issuer: IssuerSettings, unread: frozenset[str]) -> frozenset[str]:
+    """Return the claims of an issuer's tokens that are no terms.
+
+    Without lists, ``status`` restricts a token, which decides whether the terms are accepted.
+    """
+    own = unread - issuer.claims_read
+    return own if issuer.status_list is not None else own - {_STATUS}
 
 
 def _judged(

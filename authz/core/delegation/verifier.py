@@ -2,8 +2,9 @@
 
 The order of the checks matters: nothing in a token is trusted before its signature is verified, and
 only configured issuers are looked up for it. The core does no I/O: an unknown key is
-``Denied(TOKEN_KEY_UNKNOWN)``, and an opaque token without an answer of its issuer
-``Denied(STATUS_UNAVAILABLE)``; the edge decides whether to fetch or ask, and try again.
+``Denied(TOKEN_KEY_UNKNOWN)``, and an opaque token without an answer of its issuer, or a token
+without the status list that it names, ``Denied(STATUS_UNAVAILABLE)``; the edge decides whether to
+fetch or ask, and try again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,26 +32,16 @@ from authz.core.delegation.settings import (
     IssuerSettings,
     TokenSettings,
 )
+from authz.core.delegation.status_list import NoStatusLists, StatusListChecker, StatusListLookup
 from authz.core.delegation.terms import TermsJudge
 from authz.core.delegation.without_token import without_token
 from authz.core.jose.jwk import Key, KeyVerifyError
 from authz.core.jose.jws import Jws, parse_compact
-from authz.core.jose.key_set import KeySet
+from authz.core.jose.key_set import KeyLookup, KeySet
 from authz.core.needs import KeyNeeded
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route
-
-
-class KeyLookup(Protocol):
-    """Looks up the keys of issuers.
-
-    Guarantees never to wait, and that the keys came from the issuer's configured place. Does not
-    guarantee that a set is still fresh: ``usable_until`` says that.
-    """
-
-    def get(self, issuer: str) -> KeySet | None:
-        """Return the issuer's last good key set; None if there never was a good set."""
 
 
 class NamedIssuer(Protocol):
@@ -73,11 +64,12 @@ class DelegationVerifier:
         unread: frozenset[str] = frozenset(),
         *,
         answers: AnswerLookup = NoAnswers(),  # noqa: B008 - it has no state
+        lists: StatusListLookup = NoStatusLists(),  # noqa: B008 - likewise
     ) -> None:
         """Index the issuers by ``iss``, and by the trust domain of their bundle.
 
         ``proofs`` checks DPoP proofs, ``answers`` looks up the issuers' answers about opaque
-        tokens.
+        tokens, ``lists`` their status lists.
 
         ``unread`` are those of ``OWN_CLAIMS`` that no later step reads: tokens that differ in them
         alone have the same terms.
@@ -89,6 +81,7 @@ class DelegationVerifier:
         self._terms = TermsJudge(self._issuers.values(), unread)
         self._keys = keys
         self._proofs = proofs
+        self._statuses = StatusListChecker(lists, keys)
 
     def verify(self, request: Request, agent: Agent, route: Route, now: float) -> Delegation:
         """Verify the request's token as one that lets this agent act (RFC 8693 section 4.1).
@@ -121,7 +114,8 @@ class DelegationVerifier:
         now: float,
     ) -> Delegation:
         """Return the delegation of a credential's token. Raises Denied."""
-        if self._opaque.takes(credential.token):
+        is_opaque = self._opaque.takes(credential.token)
+        if is_opaque:
             # 2. to 7. its issuer answered, over a connection that authenticates the issuer
             issuer, jws, usable_until = self._opaque.read(credential.token, agent, now)
         else:
@@ -142,6 +136,9 @@ class DelegationVerifier:
             jws.payload, route, now
         )  # 11. of an authenticated principal
         uses = token_uses(issuer, own)
+        if not is_opaque:  # whose issuer has just said that it is active
+            # 12. and its issuer's list does not revoke it: last, as the list may have to be fetched
+            good_until = min(good_until, self._statuses.check(jws.payload, issuer, now))
         return Delegation(
             issuer=issuer.issuer,
             subject=terms.subject,

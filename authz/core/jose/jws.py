@@ -5,8 +5,6 @@ no padding, no spare bits and no doubled members. Keys in the header (jwk, jku, 
 used.
 """
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -14,16 +12,13 @@ from typing import Any, Final
 import msgspec
 
 from authz.core import strict_json
+from authz.core.base64url import Base64UrlError, decode_base64url
 from authz.core.reason import Denied, Reason
 
 # Usually all tokens of a key have the same header; some issuers write the time or an id into it.
 _HEADERS_KEPT: Final = 256
 _KEPT_HEADER_BYTES: Final = 1024  # of a header's text; real ones have some 100, with a jwk 300
 _PARTS: Final = 3
-# Maps the alphabet of base64url to that of base64, and base64's other characters to a foreign one.
-_AS_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
-# By the length of the rest after full groups of four: the last characters without spare bits.
-_LAST_CHARACTERS: Final = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 # Members that change what the signature covers: the text read here might be another (RFC 7797).
 _CRITICAL_MEMBERS: Final = ("crit", "b64")
 # Members of tokens that are not simply signed: encrypted, compressed, or with a token inside.
@@ -125,12 +120,7 @@ def _members(data: bytes, name: str) -> Mapping[str, Any]:
 
 
 def _decode(part: bytes, name: str) -> bytes:
-    text, rest = part.translate(_AS_BASE64), len(part) % 4
     try:
-        data = a2b_base64(text + b"=" * (-rest % 4), strict_mode=True)
-    except Base64Error:
-        raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not base64url") from None
-    # Each value has a single text: spare bits in the last character would allow a second text.
-    if rest and part[-1] not in _LAST_CHARACTERS[rest]:
-        raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is not canonical base64url")
-    return data
+        return decode_base64url(part)
+    except Base64UrlError as error:
+        raise Denied(Reason.TOKEN_MALFORMED, f"its {name} is {error}") from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from authz.core.jose.jwk import Key
 
@@ -29,3 +30,14 @@ class KeySet:
         return {kid: key.thumbprint for kid, key in self.keys.items()} == {
             kid: key.thumbprint for kid, key in other.keys.items()
         }
+
+
+class KeyLookup(Protocol):
+    """Looks up the keys of issuers.
+
+    Guarantees never to wait, and that the keys came from the issuer's configured place. Does not
+    guarantee that a set is still fresh: ``usable_until`` says that.
+    """
+
+    def get(self, issuer: str) -> KeySet | None:
+        """Return the issuer's last good key set; None if there never was a good set."""

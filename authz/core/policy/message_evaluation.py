@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from authz.core.decision import Effect, Permit, Shadow, ShadowBy, Verdict
+from authz.core.policy.budget import joined
 from authz.core.policy.call_settings import KEYS, KINDS, listed_targets
 from authz.core.policy.name_patterns import NamePatterns, UriPatterns
 from authz.core.policy.query import PolicyQuery
@@ -92,6 +93,7 @@ def _all_granted(outcomes: list[Permit | Denied]) -> Permit | Denied:
         _joined(grant.agent_rule for grant in grants),
         _joined(grant.principal_rule for grant in grants),
         headers.pop(),
+        joined(spending for grant in grants for spending in grant.spendings),
     )
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 from authz.core.conditions import ARGUMENTS, CLAIMS, HEADERS, Condition, ConditionFailedError
 from authz.core.decision import Effect
 from authz.core.patterns import ANY
+from authz.core.policy.budget import Cost, CostError
 from authz.core.policy.call_matchers import CallMatcher, build_matcher
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.settings import ConditionSettings, RuleSettings
@@ -260,6 +261,22 @@ class When(Timeless):
         return None if holds else UnmetRequirement("the condition does not hold")
 
 
+@dataclass(frozen=True, slots=True)
+class Affordable(Timeless):
+    """Requires that a call says what it costs, and that this is not more than the whole budget."""
+
+    cost: Cost
+    reads: ClassVar[Reads] = NOTHING
+
+    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
+        """Return why the cost can't be spent, whatever was spent before."""
+        try:
+            self.cost.in_call(query.operation.call)
+        except CostError as error:
+            return UnmetRequirement(str(error))
+        return None
+
+
 def build_requirements(rule: RuleSettings, conditions: ConditionSettings) -> Iterator[Requirement]:
     """Yield the requirements of a rule, the cheapest first."""
     is_deny = rule.effect is Effect.DENY
@@ -280,5 +297,13 @@ def build_requirements(rule: RuleSettings, conditions: ConditionSettings) -> Ite
         yield Via(tuple(map(SpiffePattern.parse, rule.via)), is_deny)
     if rule.during is not None:
         yield During(tuple(map(TimeWindow.of, rule.during)))
+    yield from _of_budget(rule)
     if rule.when is not None:
         yield When(rule.when, is_deny, conditions.headers, conditions.claims)
+
+
+def _of_budget(rule: RuleSettings) -> Iterator[Requirement]:
+    """Yield what a budget requires of the call alone; one in shadow requires nothing."""
+    budget = rule.budget
+    if budget is not None and budget.cost is not None and not budget.shadow:
+        yield Affordable(Cost.of(budget, rule.calls))

@@ -16,6 +16,7 @@ from authz.core.hosts import cover_all, is_domain_pattern, matching_patterns
 from authz.core.pattern_tree import PatternTree, find_in_each
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
+from authz.core.policy.budget import Budget
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
@@ -28,7 +29,6 @@ from authz.core.policy.requirements import (
 )
 from authz.core.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.core.reads import Reads
-from authz.core.reason import Reason
 from authz.core.request import Call, MessageProtocol, Operation
 
 
@@ -47,6 +47,7 @@ class Rule:
             everything.
         is_plain: whether it is an allow, not in shadow, whose answer never changes with time.
         is_of_caller: whether it is plain, and its answer depends on the delegation's terms alone.
+        budget: what it allows in a window of time; None without a limit.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Rule:
     is_shadow: bool
     is_plain: bool
     is_of_caller: bool
+    budget: Budget | None = None
 
     @classmethod
     def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
@@ -82,6 +84,7 @@ class Rule:
             settings.shadow,
             is_plain,
             is_plain and all(requirement.is_of_caller for requirement in requirements),
+            Budget.of(name, settings.budget, settings.calls) if settings.budget else None,
         )
 
     @property
@@ -105,8 +108,9 @@ class Rule:
 
     @property
     def reads_arguments(self) -> bool:
-        """Tell whether its condition reads the arguments of calls."""
-        return self.mentions(ARGUMENTS)
+        """Tell whether its condition, or its budget, reads the arguments of calls."""
+        counts = self.budget is not None and self.budget.settings.cost is not None
+        return counts or self.mentions(ARGUMENTS)
 
     def mentions(self, name: str) -> bool:
         """Tell whether its condition reads one of the variables of conditions."""
@@ -252,48 +256,3 @@ def compile_rules(grants: Grants, conditions: ConditionSettings) -> dict[str, tu
         )
         for name, rules in grants.items()
     }
-
-
-@dataclass(frozen=True, slots=True)
-class SideResult:
-    """The answer of the agent's or the principal's rules: the rule that allows, or the nearest.
-
-    ``rule`` is None if no allow of the side is about the operation. ``unmet`` holds its unmet
-    requirements.
-    """
-
-    rule: Rule | None
-    unmet: tuple[UnmetRequirement, ...] = ()
-
-    @property
-    def is_allowed(self) -> bool:
-        """Tell whether the rule allows."""
-        return self.rule is not None and not self.unmet
-
-
-def evaluate_side(rules: Iterable[Rule], query: PolicyQuery) -> SideResult:
-    """Return the first allow that fits, else the nearest and its unmet requirements."""
-    best: tuple[tuple[bool, int, int], SideResult] | None = None
-    for rule in rules:
-        if rule.is_deny:
-            continue
-        unmet = rule.unmet(query)
-        if not unmet:
-            return SideResult(rule)
-        far = distance(rule, unmet, query)
-        if best is None or far < best[0]:
-            best = far, SideResult(rule, unmet)
-    return best[1] if best else SideResult(None)
-
-
-def distance(
-    rule: Rule, unmet: tuple[UnmetRequirement, ...], query: PolicyQuery
-) -> tuple[bool, int, int]:
-    """Return how far a rule is from fitting: other call, unmet by any token, all that is unmet."""
-    hard = sum(missing.reason is Reason.POLICY_DENIED for missing in unmet)
-    return not rule.is_about(query.operation.call), hard, len(unmet)
-
-
-def fitting_denies(rules: Iterable[Rule], query: PolicyQuery) -> Iterator[Rule]:
-    """Return the denies that fit."""
-    return (rule for rule in rules if rule.is_deny and not rule.unmet(query))

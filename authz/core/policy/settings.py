@@ -11,6 +11,7 @@ from authz.core.conditions import ARGUMENTS, Condition, ConditionHeader
 from authz.core.decision import Effect
 from authz.core.hosts import HostText
 from authz.core.patterns import ANY, MethodText, PathText
+from authz.core.policy.budget_settings import BudgetSettings
 from authz.core.policy.call_settings import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.core.policy.claim_names import ClaimName, ClaimValue, WholeClaimName, WrittenValue
 from authz.core.policy.time_windows import WindowSettings
@@ -46,8 +47,8 @@ class RuleSettings(Settings):
     """Who is responsible for the rule; a note for people."""
     effect: Effect = Effect.ALLOW
     """allow, or deny: forbids the operation to a holder of the rule. A deny overrides every allow.
-    It can't have scopes, max_actors, max_token_age, acr_values, max_age or add_headers, which limit
-    allows.
+    It can't have scopes, max_actors, max_token_age, acr_values, max_age, add_headers or budget,
+    which limit allows.
     """
     shadow: bool = False
     """Leave this rule out of the decision, and record each decision that it would have changed."""
@@ -85,6 +86,10 @@ class RuleSettings(Settings):
     """Further headers for the upstream, and the claim that each takes its value from. Their names
     must begin with the prefix of the identity headers, so that clients can't set them.
     """
+    budget: BudgetSettings | None = None
+    """How often, or how much, the rule allows in a window of time; then budget_exhausted. Of
+    several rules that allow, one without a budget is taken first, and nothing is spent.
+    """
     mcp: McpKey = None
     """MCP calls. On a route of this protocol, an allow without this key allows nothing, and a deny
     without it denies every message. On other routes, a rule with this key never matches. The same
@@ -106,7 +111,10 @@ class RuleSettings(Settings):
     def _a_deny_is_narrowed_by_matches_only(self) -> Self:
         if self.effect is Effect.ALLOW:
             return self
-        limits = ("scopes", "max_actors", "max_token_age", "acr_values", "max_age", "add_headers")
+        limits = (
+            *("scopes", "max_actors", "max_token_age", "acr_values", "max_age"),
+            *("add_headers", "budget"),
+        )
         given = [name for name in limits if getattr(self, name) not in (None, (), {})]
         if given:
             raise MisfitError(
@@ -137,6 +145,14 @@ class RuleSettings(Settings):
         if is_plain and self.when is not None and self.when.mentions(ARGUMENTS):
             keys = ", ".join(KEYS.values())
             raise MisfitError(f"only calls have {ARGUMENTS}: name the calls in {keys}", "when")
+        return self
+
+    @model_validator(mode="after")
+    def _a_cost_is_of_calls(self) -> Self:
+        if self.budget is not None and self.budget.cost is not None and self.calls is None:
+            keys = ", ".join(KEYS.values())
+            message = f"only calls have {ARGUMENTS}: name the calls in {keys}, or leave cost out"
+            raise MisfitError(message, "budget", "cost")
         return self
 
     @property

@@ -7,7 +7,10 @@ enforced. Everything else (the caller, the token, suspension) is still enforced.
 from dataclasses import replace
 from typing import Protocol
 
+import msgspec
+
 from authz.core.decision import Delegation, Effect, Permit, Shadow, ShadowBy, Verdict
+from authz.core.policy.budget import in_shadow
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.verdict import shadow_notes
 from authz.core.reason import Denied
@@ -69,11 +72,13 @@ class ShadowedPolicy:
     def evaluate(self, query: PolicyQuery) -> Verdict:
         """Return an allow, with a note if the policy refuses."""
         verdict = self._policy.evaluate(query)
-        if isinstance(verdict.outcome, Permit):
-            return verdict
+        outcome = verdict.outcome
+        if isinstance(outcome, Permit):
+            if not outcome.spendings:
+                return verdict
+            spendings = in_shadow(outcome.spendings)
+            return replace(verdict, outcome=msgspec.structs.replace(outcome, spendings=spendings))
         if not query.delegation.has_token:
             return verdict
-        note = Shadow(
-            ShadowBy.POLICY, Effect.DENY, verdict.outcome.reason.code, verdict.outcome.rule
-        )
+        note = Shadow(ShadowBy.POLICY, Effect.DENY, outcome.reason.code, outcome.rule)
         return replace(verdict, outcome=Permit("", ""), shadows=(*verdict.shadows, note))

@@ -7,9 +7,18 @@ the client what another token would satisfy; only operators learn the rest.
 from collections.abc import Sequence
 from math import inf
 
-from authz.core.decision import Delegation, Effect, Permit, Shadow, ShadowBy, Verdict
+from authz.core.decision import (
+    Delegation,
+    Effect,
+    Permit,
+    Shadow,
+    ShadowBy,
+    Spending,
+    Verdict,
+)
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
-from authz.core.policy.rules import UNRESTRICTED, Rule, SideResult, evaluate_side, fitting_denies
+from authz.core.policy.rules import UNRESTRICTED, Rule
+from authz.core.policy.side import SideResult, evaluate_side, fitting_denies
 from authz.core.reason import Denied, Reason
 
 Outcome = Permit | Denied
@@ -59,23 +68,33 @@ def _allowed(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) ->
     """Return the decision of the allows alone."""
     agent = evaluate_side(of_agent, query)
     if of_principal is None or not query.delegation.has_token:
-        return _without_token(agent)
+        return _without_token(agent, query)
     principal = evaluate_side(of_principal, query)
     if agent.rule is None or principal.rule is None:
         return _nothing(agent, principal)
     if not agent.is_allowed or not principal.is_allowed:
         return _missed(agent, principal)
-    return _grant(agent.rule, principal.rule, query.delegation)
+    return _grant(agent.rule, principal.rule, query)
 
 
-def _grant(of_agent: Rule, of_principal: Rule, delegation: Delegation) -> Outcome:
+def _grant(of_agent: Rule, of_principal: Rule, query: PolicyQuery) -> Outcome:
     if of_agent is of_principal is UNRESTRICTED:
         return Denied(Reason.POLICY_DENIED, "both sides are unrestricted, so no rule allows it")
     try:
-        headers = _headers((of_principal, of_agent), delegation)
+        headers = _headers((of_principal, of_agent), query.delegation)
     except Denied as denied:
         return denied
-    return Permit(of_agent.name, of_principal.name, headers)
+    if of_agent.budget is of_principal.budget is None:  # as nearly always
+        return Permit(of_agent.name, of_principal.name, headers)
+    spendings = _spendings((of_agent, of_principal), query)
+    return Permit(of_agent.name, of_principal.name, headers, spendings)
+
+
+def _spendings(rules: tuple[Rule, ...], query: PolicyQuery) -> tuple[Spending, ...]:
+    """Return what the rules' budgets are spent by; a rule that both sides hold is spent once."""
+    budgets = [rule.budget for rule in dict.fromkeys(rules) if rule.budget is not None]
+    found = [budget.spending(query) for budget in budgets]
+    return tuple([spending for spending in found if spending is not None])
 
 
 def _nothing(agent: SideResult, principal: SideResult) -> Denied:
@@ -88,7 +107,7 @@ def _nothing(agent: SideResult, principal: SideResult) -> Denied:
     )
 
 
-def _without_token(agent: SideResult) -> Denied | Permit:
+def _without_token(agent: SideResult, query: PolicyQuery) -> Denied | Permit:
     """Return the permit for an agent without a token: by a rule of its own without scopes.
 
     The challenge has no error code (RFC 6750 section 3.1): there was no token to be wrong. It names
@@ -97,7 +116,7 @@ def _without_token(agent: SideResult) -> Denied | Permit:
     if agent.rule is None or agent.rule is UNRESTRICTED:
         return Denied(Reason.POLICY_DENIED, "no rule of the agent allows the operation")
     if agent.is_allowed:
-        return Permit(agent.rule.name, "")
+        return Permit(agent.rule.name, "", (), _spendings((agent.rule,), query))
     if all(missing.reason is Reason.POLICY_DENIED for missing in agent.unmet):
         return _denied(agent, agent.unmet)
     lacking = _denied(agent, agent.unmet)

@@ -226,6 +226,7 @@ def _decoded(inputs: RequestInputs, presented: _Presented, target: str) -> Decod
         twins,
         presented.attempt,
         presented.rpc,
+        presented.rpc == BEFORE_RPC,
     )
 
 

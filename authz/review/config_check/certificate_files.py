@@ -25,7 +25,7 @@ def shown_files(config: Config) -> Iterator[tuple[Place, str]]:
 def trusted_files(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the files of CAs that the server trusts as a client."""
     for at, issuer in enumerate(config.issuers):
-        for name in ("keys", "introspection"):
+        for name in ("keys", "introspection", "status_list"):
             section = getattr(issuer, name)
             if section is not None and section.ca_file is not None:
                 yield ("issuers", at, name, "ca_file"), section.ca_file

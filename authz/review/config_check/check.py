@@ -96,7 +96,9 @@ def _candidate_warnings(config: Config, path: Path) -> Iterator[tuple[Place, str
 def _unchecked(config: Config) -> str:
     """Name the checks that need the network."""
     fetched = any(issuer.keys is not None and not issuer.keys.is_file for issuer in config.issuers)
-    asked = config.pdp or any(issuer.introspection for issuer in config.issuers)
+    asked = config.pdp or any(
+        issuer.introspection or issuer.status_list for issuer in config.issuers
+    )
     bound = any(not address.startswith(UNIX) for address in config.server.listen)
     parts = {
         "issuers' keys (authz keys fetches them)": fetched,

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from authz.config import Config, Place
 from authz.core.delegation import ActorSettings
 from authz.core.delegation.presets import PRESETS
+from authz.core.delegation.status_list_settings import ANY_BELOW
 from authz.core.issuer_kind import IssuerKind
 from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY
@@ -33,6 +35,7 @@ def issuer_warnings(config: Config) -> Warnings:
     yield from _clients_alone(config)
     yield from _patterns_of_audiences(config)
     yield from _without_principals(config)
+    yield from _statuses(config)
 
 
 def _patterns_of_audiences(config: Config) -> Warnings:
@@ -42,6 +45,25 @@ def _patterns_of_audiences(config: Config) -> Warnings:
             if ANY in audience:
                 message = "audiences are compared byte for byte: * is not a pattern here"
                 yield ("issuers", at, "audiences", number), message
+
+
+def _statuses(config: Config) -> Warnings:
+    """Find issuers whose lists could be checked and are not, and places that are any place."""
+    for at, issuer in enumerate(config.issuers):
+        lists = issuer.status_list
+        if lists is None and "status" in issuer.accept_unchecked:
+            message = (
+                "a token that its issuer has revoked or suspended by a status list is accepted:"
+                " set status_list, whose uris say where the issuer's lists are"
+            )
+            yield ("issuers", at, "accept_unchecked"), message
+        for number, place in enumerate(() if lists is None else lists.uris):
+            if place.endswith(ANY_BELOW) and urlsplit(place).path == ANY_BELOW:
+                message = (
+                    "any path of the server counts as a list of this issuer: name the part of its"
+                    " path that all lists have, as in https://as.corp.example/statuslists/*"
+                )
+                yield ("issuers", at, "status_list", "uris", number), message
 
 
 def _without_principals(config: Config) -> Warnings:

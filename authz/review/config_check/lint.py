@@ -13,6 +13,7 @@ from authz.core.policy.settings import Absence
 from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.config_check.address_lint import address_warnings
+from authz.review.config_check.budget_lint import budget_warnings
 from authz.review.config_check.header_lint import header_warnings
 from authz.review.config_check.issuer_lint import issuer_warnings
 from authz.review.config_check.once_lint import once_warnings
@@ -40,6 +41,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from _dead_rules(config, now)
     yield from _open_beside_messages(config)
     yield from _absent_for_nothing(config)
+    yield from budget_warnings(config)
     yield from svid_warnings(config)
     yield from scale_warnings(config)
     yield from _unclosed_logs(config)

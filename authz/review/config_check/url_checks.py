@@ -27,6 +27,10 @@ def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
         if asked is not None:
             place: Place = ("issuers", at, "introspection", "url")
             yield place, asked.url, asked.allow_any_address
+        if (lists := issuer.status_list) is not None:
+            for number, url in enumerate(lists.uris):
+                of_list: Place = ("issuers", at, "status_list", "uris", number)
+                yield of_list, url, lists.allow_any_address
     for at, transmitter in enumerate(config.signals.transmitters if config.signals else ()):
         place = ("signals", "transmitters", at)
         yield from _of_keys(transmitter.keys, (*place, "keys"))

@@ -12,14 +12,20 @@ def token_findings(case: Case) -> Iterator[Finding]:
     """Yield what is wrong with the credential."""
     yield from _never(case)
     seen = case.seen
-    if case.is_ext_authz and DPOP in seen.headers.credentials and not _is_named(case):
+    if case.is_ext_authz and _is_for_one_request(case) and not _is_named(case):
+        what = "DPoP proof" if DPOP in seen.headers.credentials else "token for one request"
         yield case.error(
             "attempt_unnamed",
-            "a DPoP proof came without request.http.id and request.time: the proxy's own repeat "
+            f"a {what} came without request.http.id and request.time: the proxy's own repeat "
             "of a check looks like a replay, and is refused",
             envoy="use a version that sends both, as all of 2026 do",
             agentgateway="ask once for each request: switch retries of the check off",
         )
+
+
+def _is_for_one_request(case: Case) -> bool:
+    sent = case.seen.headers.credentials
+    return DPOP in sent or (bool(sent) and any(issuer.one_time for issuer in case.config.issuers))
 
 
 def _is_named(case: Case) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.introspection import IntrospectionError, Introspections
 from authz.adapters.keys.store import KeyStore
+from authz.adapters.status_lists import StatusFetchError, StatusLists
 from authz.config import Config, load
 from authz.config.printable import one_line
 from authz.core.authorizer import Authorizer
@@ -24,13 +25,15 @@ from authz.core.decision import (
     Deny,
     Effect,
     Mode,
+    Spending,
     Verdict,
 )
 from authz.core.delegation import MAX_TIMEOUT_SECONDS
 from authz.core.delegation.without_token import by_svid
 from authz.core.identity import ProfileSettings
 from authz.core.identity.settings import DEFAULT
-from authz.core.needs import IntrospectionNeeded
+from authz.core.needs import IntrospectionNeeded, StatusListNeeded
+from authz.core.policy.budget_settings import MILLIONTHS
 from authz.core.policy.call_matchers import describe_call
 from authz.core.policy.policy import Policy
 from authz.core.policy.query import PolicyQuery
@@ -58,6 +61,7 @@ from authz.wiring.files import read_revocations
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
 from authz.wiring.snapshot import (
+    Lookups,
     build_authorizer,
     build_delegations,
     build_inputs,
@@ -99,16 +103,19 @@ class Explanation:
 
     def members(self) -> dict[str, Any]:
         """Return the members for ``--json``, named as in an audit record, and the lines."""
+        budgets: dict[str, float] = {}
         told: dict[str, str] = {"decision": Effect.ALLOW if self.is_allowed else Effect.DENY}
         if isinstance(self.decision, Allow):
             grant = self.decision.permit
             told |= {"rule": grant.agent_rule, "principal_rule": grant.principal_rule}
+            budgets = {spending.rule: spending.cost / MILLIONTHS for spending in grant.spendings}
         elif self.decision is not None:
             code, rule = self.decision.reason.code, self.decision.rule
             told |= {"reason": code, "detail": self.decision.detail, "rule": rule}
         shadows = self.decision.shadows if self.decision else ()
         return {
             **told,
+            "budgets": budgets,
             "shadows": [msgspec.structs.asdict(shadow) for shadow in shadows],
             "policy_version": self.policy_version,
             "lines": self.lines,
@@ -181,7 +188,8 @@ def asked_of_message(
 def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False) -> Explanation:
     """Decide as the server would, and describe each step.
 
-    Fetches keys if there is a token to verify, and asks its issuer about an opaque token.
+    Fetches keys if there is a token to verify, and its status list if it names one, and asks its
+    issuer about an opaque token.
 
     Raises BuildError, and ConfigError for an invalid candidate.
     """
@@ -196,11 +204,13 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
         config = config.model_copy(update={"profiles": {DEFAULT: _without_proxy(config)}})
     keys = KeyStore(build_key_sources(config))
     delegation = asked.delegation
-    # Answers count as given at the time of the question.
+    # Answers and lists count as given at the time of the question.
     introspections = Introspections(keys, wall=lambda: asked.now)
     introspections.reconfigure(prepare_introspections(introspections, config))
+    lists = StatusLists(keys, wall=lambda: asked.now)
+    lists.reconfigure(config.issuers)
     delegations = (
-        build_delegations(config, keys, answers=introspections)
+        build_delegations(config, Lookups(keys, introspections, lists))
         if delegation is None
         else _AssumedDelegation(delegation, is_bare=asked.is_bare)
     )
@@ -213,7 +223,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
             keys.start()
             for issuer in config.issuers:
                 keys.refresh(issuer.issuer, "", KEY_SECONDS)
-        decision = _decided(authorizer, asked, introspections)
+        decision = _decided(authorizer, asked, introspections, lists)
     finally:
         keys.close()
     agent = decision.agent.spiffe_id.text if decision.agent else ""
@@ -233,15 +243,24 @@ def _without_proxy(config: Config) -> ProfileSettings:
 
 
 def _decided(
-    authorizer: Authorizer, asked: ExplainedRequest, introspections: Introspections
+    authorizer: Authorizer,
+    asked: ExplainedRequest,
+    introspections: Introspections,
+    lists: StatusLists,
 ) -> Decision:
-    """Return the decision; if an answer about an opaque token is missing, ask for it once."""
+    """Return the decision; an answer about a token, or a list, that is missing is fetched once."""
     decision = authorizer.decide(asked.request, asked.now)
-    if not isinstance(decision, Deny) or not isinstance(decision.needs, IntrospectionNeeded):
+    needs = decision.needs if isinstance(decision, Deny) else None
+    if not isinstance(decision, Deny) or needs is None:
         return decision
     try:
-        introspections.ask(decision.needs, MAX_TIMEOUT_SECONDS)
-    except IntrospectionError as error:
+        if isinstance(needs, IntrospectionNeeded):
+            introspections.ask(needs, MAX_TIMEOUT_SECONDS)
+        elif isinstance(needs, StatusListNeeded):
+            lists.ask(needs, MAX_TIMEOUT_SECONDS)
+        else:  # keys were fetched before
+            return decision
+    except (IntrospectionError, StatusFetchError) as error:
         return decision.explained(str(error))
     return authorizer.decide(asked.request, asked.now)
 
@@ -280,6 +299,7 @@ def _answer(decision: Decision) -> list[str]:
         by = f"agent by {grant.agent_rule}, principal {principal}"
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         lines.append(f"            {by}")
+        lines += [f"            {_condition(spending)}" for spending in grant.spendings]
         if decision.delegation.has_token and decision.upstream_token is UpstreamToken.FORWARD:
             lines.append("            the upstream gets the client's token")
         return [*lines, "ALLOW"]
@@ -289,6 +309,11 @@ def _answer(decision: Decision) -> list[str]:
     lines.append(f"            the client sees {decision.reason.http_status}")
     lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
     return lines
+
+
+def _condition(spending: Spending) -> str:
+    cost = spending.cost / MILLIONTHS
+    return f"if the budget of {spending.rule} has room for {cost:g}"
 
 
 def _operation(request: Request) -> str:

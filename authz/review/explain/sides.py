@@ -61,7 +61,9 @@ class SideOutcome:
         mark = "    -" if self.misses else " deny" if self.rule.is_deny else "   ok"
         kind = " (deny)" if self.rule.is_deny else ""
         shadow = " (shadow)" if self.rule.is_shadow else ""
-        return f"      {mark} {self.rule.name}{kind}{shadow}{': ' if text else ''}{text}"
+        budget = self.rule.budget
+        limit = f" (budget: {budget.words})" if budget is not None else ""
+        return f"      {mark} {self.rule.name}{kind}{shadow}{limit}{': ' if text else ''}{text}"
 
 
 @dataclass(frozen=True, slots=True)

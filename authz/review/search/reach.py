@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from authz.core.conditions import ARGUMENTS
 from authz.core.decision import Agent, Delegation
 from authz.core.hosts import common_patterns, cover_all
 from authz.core.patterns import ANY, SegmentPattern, path_pattern
@@ -182,7 +183,8 @@ def _can_be_called(rules: Sequence[Rule]) -> bool:
     """Tell whether some call fits all rules; a session never fits a rule that reads arguments."""
     calls = in_common([rule.settings for rule in rules])
     is_session = calls is not None and calls.endswith(f": {SESSION}")
-    return calls is not None and not (is_session and any(rule.reads_arguments for rule in rules))
+    reads = any(rule.mentions(ARGUMENTS) for rule in rules)
+    return calls is not None and not (is_session and reads)
 
 
 def _common(texts: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:

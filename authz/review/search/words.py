@@ -25,9 +25,12 @@ def asked_by(rule: Rule) -> str:
 
 def conditions_of(rule: Rule, told: frozenset[str] = frozenset()) -> str:
     """Return a rule's conditions in words, without the keys ``told``."""
+    conditions = _conditions(rule, told)
+    if rule.budget is not None:
+        conditions["budget"] = rule.budget.words
     return "".join(
         f", {name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in _conditions(rule, told).items()
+        for name, value in conditions.items()
     )
 
 

@@ -23,6 +23,7 @@ from authz.core.spiffe import SpiffeId
 from authz.review.token_check.asked import Asked
 from authz.review.token_check.shown import claim_values, cut, header_values, value_lines
 from authz.review.token_check.signing import verify
+from authz.review.token_check.status import look_up
 from authz.review.token_check.suggestion import Suggestion, suggest_issuer
 from authz.review.token_check.verdicts import IssuerVerdict, judge
 from authz.wiring.files import read_revocations
@@ -125,7 +126,8 @@ def check_token(
 ) -> TokenReport:
     """Check a token as the server would, and continue after each refusal.
 
-    Raises UnknownRouteError, BuildError. Blocks as long as fetching the issuer's keys takes.
+    Raises UnknownRouteError, BuildError. Blocks as long as fetching the issuer's keys takes, and
+    the status list that the token names.
     """
     routes = _routes(config, question.route)
     placeholder = SpiffeId.parse(f"spiffe://{config.trust_domains[0]}/{PLACEHOLDER}")
@@ -212,7 +214,8 @@ def _verdicts(
             signature = verify(asked.jws, issuer, offline=question.offline)
             named = asked.named(issuer)
             agent = named.text if named else ""
-            begun = IssuerVerdict(issuer.issuer, place, signature, agent=agent)
+            status = look_up(asked, issuer, signature, offline=question.offline)
+            begun = IssuerVerdict(issuer.issuer, place, signature, agent=agent, status=status)
             found.insert(0, judge(asked, issuer, routes, revocations, begun))
         else:
             found.append(IssuerVerdict(issuer.issuer, place, why_not=_why_not(name, issuer)))

@@ -14,7 +14,9 @@ from authz.review.token_check.asked import Asked
 from authz.review.token_check.findings import PASSING, Finding, change_lines
 from authz.review.token_check.mending import Mended, mend
 from authz.review.token_check.signing import Signature
+from authz.review.token_check.status import TokenStatus
 
+_NO_STATUS: Final = TokenStatus()
 _NOT_ASKED: Final = Signature(unknown="another issuer's token")
 
 
@@ -58,6 +60,7 @@ class IssuerVerdict:
             not elsewhere.
         why_not: why the issuer did not make it.
         agent: the SPIFFE ID of the agent that the token names, "" for none.
+        status: what its status list says of it.
     """
 
     issuer: str
@@ -67,6 +70,7 @@ class IssuerVerdict:
     own: Mended | None = None
     why_not: str = ""
     agent: str = ""
+    status: TokenStatus = _NO_STATUS
 
     @property
     def nearest(self) -> RouteVerdict:
@@ -76,7 +80,8 @@ class IssuerVerdict:
     @property
     def accepts(self) -> bool:
         """Tell whether the token counts on a route, its signature verified."""
-        return self.signature.is_good and any(verdict.counts for verdict in self.routes)
+        is_good = self.signature.is_good and self.status.fault is None
+        return is_good and any(verdict.counts for verdict in self.routes)
 
     @property
     def would_accept(self) -> bool:
@@ -86,8 +91,9 @@ class IssuerVerdict:
 
     @property
     def findings(self) -> list[Finding]:
-        """All faults on the nearest route, and of the signature."""
-        wrong = [Finding(self.signature.fault, None)] if self.signature.fault else []
+        """All faults on the nearest route, and of the signature and the status."""
+        faults = self.signature.fault, self.status.fault
+        wrong = [Finding(fault, None) for fault in faults if fault is not None]
         return [*wrong, *(Finding(*pair) for pair in self.nearest.mended.needed)]
 
     @property
@@ -102,6 +108,8 @@ class IssuerVerdict:
             return [f"{head}: not this one: {self.why_not}"]
         word = "accepts it" if self.accepts else "does not accept it"
         told = [f"{head}: {word}", f"  signature: {self.signature.words()}"]
+        if self.status.words:
+            told.append(f"  status: {self.status.words}")
         told.append(f"  agent: {self.agent or 'none that these settings know'}")
         for finding in self.findings:
             lines = finding.lines(is_hopeless=self.is_hopeless)
@@ -123,7 +131,7 @@ class IssuerVerdict:
         for verdict in self.routes:
             faults = [fault for fault, _ in verdict.mended.needed]
             others = [f for f in faults if (f.reason, f.detail) not in known]
-            if verdict.counts and self.signature.is_good:
+            if verdict.counts and self.signature.is_good and self.status.fault is None:
                 told.append(f"  {verdict.name}: counts, as {verdict.mode}")
             elif others:
                 words = "; ".join(f"{f.reason.code}: {f.detail}" for f in others)
@@ -142,6 +150,7 @@ class IssuerVerdict:
             "not_this_one": self.why_not,
             "agent": self.agent,
             "signature": self.signature.words() if made_it else None,
+            "status": self.status.words or None,
             "faults": [f.members(is_hopeless=self.is_hopeless) for f in self.findings]
             if made_it
             else [],

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from authz import cli
 from authz._pb import ext_authz_pb2 as pb
-from authz.wiring.snapshot import build_delegations
+from authz.wiring.snapshot import Lookups, build_delegations
 from lab.config_builder import LAB, ConfigBuilder
 from lab.dpop import DpopClient, thumbprint
 from lab.issuer import b64, sign_raw
@@ -405,10 +405,10 @@ def test_nonces(tmp_path: Path) -> None:
         good = client.proof(token, "GET", URI, nonce=nonce)
         assert reason_of(world.check(request_of(world, token, good))) == "allow"
 
-        proofs = build_delegations(world.config, world.keys)._proofs
+        proofs = build_delegations(world.config, Lookups(world.keys))._proofs
         assert proofs.nonce(1000.0) == proofs.nonce(1009.9) != proofs.nonce(1010.0)
         with World(tmp_path / "b", nonce_changes(secret)) as replica:
-            same = build_delegations(replica.config, replica.keys)._proofs
+            same = build_delegations(replica.config, Lookups(replica.keys))._proofs
             assert same.nonce(1000.0) == proofs.nonce(1000.0)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.config import ConfigError, load_text
-from lab.config_builder import AT_PUBLIC_RULE, LAB
+from lab.config_builder import AT_ISSUER, AT_PUBLIC_RULE, LAB
 from lab.issuer import SigningKey, make_key, sign_raw
 from lab.mesh import AUDIENCE, PAYMENTS, TRAVEL
 from support.world import World, check_request, header_of, reason_of
@@ -57,6 +57,17 @@ def changes(folder: Path) -> Any:
 - {{match: {{issuer: {OF_PARTNER}, subjects: [{PARTNERS}, {TRAVEL}]}}, grants: [public]}}
 """)
     )
+
+
+def test_jwt_svids_for_one_request(tmp_path: Path) -> None:
+    """With one_time a JWT-SVID needs what names it and dates it, which the standard does not."""
+    once = changes(tmp_path).with_((*AT_ISSUER, "one_time"), True)  # the first one is SPIRE
+    with World(tmp_path, once) as world:
+        token = minted(jti="j-1")
+        said = [token, token, minted(), minted(jti="j-2", iat=None)]
+        reasons = [reason_of(asked(world, each)) for each in said]
+
+    assert reasons == ["allow", "token_used", "token_claim", "token_claim"]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from authz.edge.header_settings import HeaderSettings
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
 from authz.wiring.policy import build_policy
-from authz.wiring.snapshot import build_authorizer, build_snapshot
+from authz.wiring.snapshot import Lookups, build_authorizer, build_snapshot
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.world import BALANCE, HOST, READ
@@ -276,7 +276,7 @@ def test_ids_that_a_candidate_reads() -> None:
     """A candidate policy decides by the id of each token, even if no other policy reads it."""
     keys: Any = Keys(signer())
     candidate = config_of("a deny by the id")
-    snapshot = build_snapshot(config_of(), keys, Revocations(), candidate=candidate)
+    snapshot = build_snapshot(config_of(), Lookups(keys), Revocations(), candidate=candidate)
     shadows = [allow(snapshot.authorizer, jti=jti).shadows for jti in ("j2", "j1", "j3")]
 
     assert [bool(noted) for noted in shadows] == [False, True, False]

@@ -36,8 +36,15 @@ grants:
 """
 AZP = "actor: {claim: azp, map: {p1: spiffe://corp.example/ns/agents/sa/travel}}"
 ELSEWHERE = "keys: {jwks_uri: https://a.example/}, audiences: [a]"
+LISTS = "status_list: {uris: [https://b.example/lists/*, https://b.example/*]}"
 # What is written in the place of what; "@@" marks the line of the warning; what it says.
+BUDGET = "budget: {limit: 5, per: agent, window: 1h"
 DOUBTS = [
+    (
+        "      mcp: {tools: [search]}",
+        f"      mcp: {{tools: [search]}}\n      @@{BUDGET}, when_away: local}}",
+        "grants.calls[0].budget.when_away: without a store there is none to be away",
+    ),
     (
         "paths: [/read], scopes: []}",
         "@@paths: [/read], scopes: [], headers: {x-agent-mode: [a]}}",
@@ -74,6 +81,16 @@ DOUBTS = [
             "https://login.microsoftonline.us/organizations/v2.0",
             "https://sts.windows.net/consumers/",
         )
+    ),
+    (
+        "    algorithms: [ES256]",
+        "    algorithms: [ES256]\n    @@accept_unchecked: [status]",
+        "issuers[0].accept_unchecked: a token that its issuer has revoked or suspended",
+    ),
+    (
+        "    algorithms: [ES256]",
+        f"    algorithms: [ES256]\n    @@{LISTS}",
+        "issuers[0].status_list.uris[1]: any path of the server counts as a list",
     ),
     ("  - {name: named}", "@@  - {name: x, paths: [/tools/a]}", "routes[2]: tools comes first"),
     (
@@ -181,6 +198,20 @@ def test_doubts(
 def test_no_doubt(tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str) -> None:
     """What is usual is no reason to warn."""
     assert warned(CONFIG.replace(old, new), tmp_path, capsys) == []
+
+
+def test_budgets_that_workers_count_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a store each worker counts for itself; alone, or with a store, it is no doubt."""
+    text = CONFIG.replace("[search]}", f"[search]}}\n      {BUDGET}}}")
+    sockets = CONFIG[CONFIG.index("{listen") : CONFIG.index("}") + 1]
+    several = text.replace(sockets, '{listen: "unix:/run/{worker}.sock", workers: 3}')
+    (warning,) = warned(several, tmp_path, capsys)
+    assert "grants.calls[0].budget: each of the 3 workers counts for itself" in warning
+    store = "store: {url: 'unix:///run/valkey.sock'}\n"
+    assert not warned(text, tmp_path, capsys)
+    assert not any("workers" in line for line in warned(store + several, tmp_path, capsys))
 
 
 def test_clients_that_pass_for_persons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

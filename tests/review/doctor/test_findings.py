@@ -18,7 +18,7 @@ from authz.edge.presentation import (
 from authz.review.doctor import Diagnosis, Severity, diagnose
 from authz.review.doctor.server import server_findings
 from authz.wiring.policy_version import compute_policy_version
-from lab.config_builder import LAB, ConfigBuilder
+from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.mesh import GATEWAY, TRAVEL
 from support.verbs import edit, write_config
 
@@ -245,6 +245,17 @@ def test_a_token_that_no_route_needs(tmp_path: Path) -> None:
     changes = {"route": "batch", "headers": {"credentials": ()}, "decision": ""}
 
     assert codes(found(config, changes, credentials=0)) == set()
+
+
+def test_a_retry_of_a_one_time_token(config: Config, tmp_path: Path) -> None:
+    """Such a token needs a named request, as a proof does; other tokens do not."""
+    once = configured(tmp_path, CHANGES.with_((*AT_ISSUER, "one_time"), True))
+    unnamed = {"has_time": False}
+
+    assert codes(found(config, unnamed)) == set()
+    assert codes(found(once, unnamed)) == {"attempt_unnamed"}
+    assert codes(found(once, {})) == set()
+    assert codes(found(once, {**unnamed, "headers": {"credentials": ()}})) == set()
 
 
 def test_a_limit_that_is_the_proxys(config: Config) -> None:

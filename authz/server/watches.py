@@ -1,0 +1,32 @@
+"""Makes the threads that watch for changes, none of which waits for another."""
+
+from typing import Final
+
+from authz.adapters.revocations.sources import STORE_SECONDS
+from authz.server.liveness import CONFIG, REVOCATIONS, STORE, Liveness
+from authz.server.looking import PeriodicThread
+from authz.server.reload import ConfigReload
+from authz.wiring.parts import Parts
+
+REVOCATIONS_SECONDS: Final = 0.2  # how often the file is checked: how late a line may count
+CONFIG_SECONDS: Final = 1.0  # how often the config's files are checked
+
+
+def build_watches(
+    parts: Parts, reload: ConfigReload, liveness: Liveness
+) -> tuple[PeriodicThread, ...]:
+    """Return a thread for the file of revocations, one for the config, and one for the store.
+
+    The file's must never wait, as a line counts at once. Reading a config takes long, and the store
+    may let its thread wait.
+    """
+    beat, revocations = liveness.beat, parts.shared.revocations
+    watches = (
+        PeriodicThread(REVOCATIONS, revocations.refresh, REVOCATIONS_SECONDS, beat),
+        PeriodicThread(CONFIG, reload.look, CONFIG_SECONDS, beat),
+    )
+    if revocations.store is None:
+        return watches
+    store = PeriodicThread(STORE, revocations.store.look, STORE_SECONDS, beat, is_prompt=True)
+    revocations.watch_store(store.soon)
+    return (*watches, store)
