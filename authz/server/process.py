@@ -280,14 +280,9 @@ def build_metrics(
         introspections=parts.introspections,
         single_uses=parts.shared.single_uses,
         status_lists=parts.status_lists,
-<<<<<<< HEAD
         revocations=parts.shared.revocations,
+        store=parts.shared.store,
         spender=parts.shared.spender,
-=======
-        revocations=parts.revocations,
-        store=parts.store,
-        spender=parts.spender,
->>>>>>> engine20
         audit=parts.audit,
         tracer=parts.tracer,
         tls=parts.tls,
