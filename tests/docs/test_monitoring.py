@@ -9,8 +9,8 @@ import pytest
 from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.budgets import SpendResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
-from authz.adapters.store.calls import CallResult
 from authz.adapters.signals.status import SignalResult
+from authz.adapters.store.calls import CallResult
 from authz.core.decision import Effect
 from authz.core.reason import Reason
 from authz.server.log_writer import LogStatus
