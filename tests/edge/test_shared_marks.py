@@ -27,6 +27,8 @@ from support.redis_server import RedisServer
 from support.world import BALANCE, HOST, World, check_request, header_of, reason_of, wait_until
 
 URI: Final = f"https://{HOST}{BALANCE}"
+# Nothing here reads the revocations in the store, which a server would wait for.
+ALONE: Final = LAB.with_(("revocations",), {"when_away": "serve"})
 PROCESSES, THREADS, REQUESTS = 3, 4, 500
 # It sends its part of the requests as soon as it is told them, and counts the reasons.
 REPLICA: Final = """
@@ -70,7 +72,9 @@ def sharing(
     """The lab's config with this store."""
     store = {"url": server.url, "insecure": True, "namespace": namespace, "timeout": timeout}
     dpop = {"clock_skew": "1s", "max_age": "10m"}
-    return LAB.with_(("store",), store).with_(("replay",), replay).with_(("token",), {"dpop": dpop})
+    return (
+        ALONE.with_(("store",), store).with_(("replay",), replay).with_(("token",), {"dpop": dpop})
+    )
 
 
 def aged(server: RedisServer, namespace: str) -> None:
@@ -404,7 +408,7 @@ def test_a_secret_of_its_own_until_the_store_answers(tmp_path: Path) -> None:
     server = RedisServer()
     with server:
         url = server.url
-    changes = LAB.with_(("store",), {"url": url, "insecure": True})
+    changes = ALONE.with_(("store",), {"url": url, "insecure": True})
     changes = changes.with_(("token",), {"dpop": {"nonce": "required"}})
     with World(tmp_path, changes) as world:
         prover = Prover(world)
