@@ -72,7 +72,9 @@ class ServerProcess:
         self._transport = open_transport(carrying)
         self._reload = ConfigReload(source, self._take)
         # Of several workers the first receives signals; its supervisor starts it again.
-        self._signals = open_signals(config, parts.keys, parts.store) if worker == 0 else None
+        self._signals = (
+            open_signals(config, parts.keys, parts.shared.store) if worker == 0 else None
+        )
         metrics = build_metrics(parts, self._reload, self._liveness, self._signals)
         self._admin = AdminServer(
             admin or config.admin.listen,
@@ -117,7 +119,7 @@ class ServerProcess:
             self._beat()
             if self._is_listening:
                 continue
-            if self._parts.keys.ready() and self._parts.revocations.is_ready:
+            if self._parts.keys.ready() and self._parts.shared.revocations.is_ready:
                 self._listen()
             elif time.monotonic() - told_at >= WAITING_TOLD_SECONDS:
                 told_at = time.monotonic()
@@ -141,7 +143,7 @@ class ServerProcess:
     def _tell_what_is_missing(self) -> None:
         if not self._parts.keys.ready():
             _log.warning("not listening yet: keys are missing; /readyz says whose")
-        if not self._parts.revocations.is_ready:
+        if not self._parts.shared.revocations.is_ready:
             _log.warning("not listening yet: the store does not say what is revoked")
 
     def _listen(self) -> None:
@@ -175,7 +177,7 @@ class ServerProcess:
         }
         if audit.is_failing:
             checks["audit"] = False
-        revocations = self._parts.revocations
+        revocations = self._parts.shared.revocations
         if revocations.store is not None:
             checks["store"] = revocations.store.is_current
         is_serving = self._is_listening and self._is_wanted()
@@ -276,11 +278,11 @@ def build_metrics(
         service=parts.service,
         keys=parts.keys,
         introspections=parts.introspections,
-        single_uses=parts.single_uses,
+        single_uses=parts.shared.single_uses,
         status_lists=parts.status_lists,
-        revocations=parts.revocations,
-        store=parts.store,
-        spender=parts.spender,
+        revocations=parts.shared.revocations,
+        store=parts.shared.store,
+        spender=parts.shared.spender,
         audit=parts.audit,
         tracer=parts.tracer,
         tls=parts.tls,

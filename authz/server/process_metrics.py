@@ -16,7 +16,6 @@ from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file.telling import RevocationStatus
-from authz.adapters.signals.signals import Signals
 from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListStatus
@@ -41,6 +40,13 @@ class Part(Protocol[_StatusT_co]):
         """Return the status as it is now, in a value that does not change."""
 
 
+class SignalsPart(Part[SignalStatus], Protocol):
+    """What receives signals, and fetches keys for that."""
+
+    def key_sources(self) -> Sequence[SourceStatus]:
+        """Return the state of the transmitters' own keys."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportingParts:
     """The parts whose status a scrape shows.
@@ -62,7 +68,7 @@ class ReportingParts:
     tls: Part[TlsStatus] | None
     pool: Part[PoolStatus]
     bulkhead: Part[BulkheadStatus]
-    signals: Signals | None
+    signals: SignalsPart | None = None
     reload: Part[ReloadStatus]
     liveness: Part[LivenessStatus]
     log: Part[LogStatus | None]

@@ -20,12 +20,13 @@ def build_watches(
     The file's must never wait, as a line counts at once. Reading a config takes long, and the store
     may let its thread wait.
     """
-    beat = liveness.beat
-    revocations = PeriodicThread(REVOCATIONS, parts.revocations.refresh, REVOCATIONS_SECONDS, beat)
-    config = PeriodicThread(CONFIG, reload.look, CONFIG_SECONDS, beat)
-    if parts.revocations.store is None:
-        return revocations, config
-    look = parts.revocations.store.look
-    store = PeriodicThread(STORE, look, STORE_SECONDS, beat, is_prompt=True)
-    parts.revocations.watch_store(store.soon)
-    return revocations, config, store
+    beat, revocations = liveness.beat, parts.shared.revocations
+    watches = (
+        PeriodicThread(REVOCATIONS, revocations.refresh, REVOCATIONS_SECONDS, beat),
+        PeriodicThread(CONFIG, reload.look, CONFIG_SECONDS, beat),
+    )
+    if revocations.store is None:
+        return watches
+    store = PeriodicThread(STORE, revocations.store.look, STORE_SECONDS, beat, is_prompt=True)
+    revocations.watch_store(store.soon)
+    return (*watches, store)

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING
 from authz.adapters.audit.chain.key import ChainKeyError
 from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditLog
-from authz.adapters.budgets import Spender
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.metrics import Metrics
-from authz.adapters.nonce_secret import AgreedSecret
 from authz.adapters.revocations.sources import RevocationSources
-from authz.adapters.single_use import SingleUses
 from authz.adapters.status_lists import StatusLists
-from authz.adapters.store.store import Store
 from authz.adapters.tls import ServerTls
 from authz.config import Config
 from authz.edge.bulkhead import Bulkhead
@@ -29,9 +25,9 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.files import BuildError, open_revocations, read_redaction
+from authz.wiring.files import BuildError, read_redaction
+from authz.wiring.shared import SharedState, open_shared
 from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
-from authz.wiring.store import open_store
 from authz.wiring.tracing import open_tracer
 
 if TYPE_CHECKING:  # an optional extra
@@ -44,15 +40,11 @@ class Parts:
 
     Attributes:
         audit: writes a record of each decision.
-        revocations: revoked agents, principals and tokens, as the file and the store say.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
         status_lists: the issuers' status lists, fetched when needed, then in the background.
         tls: our certificate, None if proxies connect without TLS.
-        store: what replicas share, or this process's own part of it.
-        single_uses: the DPoP proofs and one-time tokens that were used.
-        nonces: the secret of DPoP nonces that replicas agree on.
-        spender: spends the budgets of rules in the store.
+        shared: what replicas share through the store, or this process has alone.
         metrics: the counts that a scrape reads.
         pool: the threads that answer checks.
         tracer: sends spans of checks; None if the config has no traces.
@@ -62,15 +54,11 @@ class Parts:
     """
 
     audit: AuditLog
-    revocations: RevocationSources
     keys: KeyStore
     introspections: Introspections
     status_lists: StatusLists
     tls: ServerTls | None
-    store: Store
-    single_uses: SingleUses
-    nonces: AgreedSecret
-    spender: Spender
+    shared: SharedState
     metrics: Metrics
     pool: CheckPool
     tracer: "TraceExporter | None"
@@ -80,9 +68,7 @@ class Parts:
 
     def start(self) -> None:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
-        self.revocations.settle()  # a half-written file must not count
-        self.store.start()
-        self.nonces.start()
+        self.shared.start()
         self.audit.start()
         if self.tracer is not None:
             self.tracer.start()
@@ -99,8 +85,8 @@ class Parts:
         """
         snapshot = build_snapshot(
             config,
-            Lookups(self.keys, self.introspections, self.status_lists, self.nonces),
-            self.revocations,
+            Lookups(self.keys, self.introspections, self.status_lists, self.shared.nonces),
+            self.shared.revocations,
             self.metrics.pdp_asked,
             candidate,
             redaction=self.service.snapshot.renderer.redaction,
@@ -109,6 +95,7 @@ class Parts:
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
         self.status_lists.reconfigure(config.issuers)
+        self.shared.reconfigure(config)
         self.service.snapshot = snapshot
         return snapshot.policy_version
 
@@ -136,12 +123,7 @@ def open_parts(
         tracer = opened.enter_context(_open_tracer(config, metrics))
         keys = opened.enter_context(_open_keys(config)) if keys is None else keys
         tls = opened.enter_context(_open_tls(config))
-        store = opened.enter_context(closing(open_store(config)))
-        revocations = open_revocations(config, store) if revocations is None else revocations
-        is_shared = config.store is not None
-        single_uses = SingleUses(store, config.replay, is_shared=is_shared)
-        nonces = opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared)))
-        spender = Spender(store, is_shared=is_shared)
+        shared = opened.enter_context(open_shared(config, revocations))
         pool = opened.enter_context(closing(CheckPool(server.threads, server.max_queued)))
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
@@ -152,8 +134,8 @@ def open_parts(
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
-            Lookups(keys, introspections, status_lists, nonces),
-            revocations,
+            Lookups(keys, introspections, status_lists, shared.nonces),
+            shared.revocations,
             metrics.pdp_asked,
             candidate,
             redaction=read_redaction(config.audit.redact),
@@ -162,9 +144,9 @@ def open_parts(
             keys=keys,
             introspections=introspections,
             status_lists=status_lists,
-            revocations=revocations,
-            single_uses=single_uses,
-            spender=spender,
+            revocations=shared.revocations,
+            single_uses=shared.single_uses,
+            spender=shared.spender,
             audit=audit,
             metrics=metrics,
             bulkhead=bulkhead,
@@ -174,15 +156,11 @@ def open_parts(
         )
         yield Parts(
             audit=audit,
-            revocations=revocations,
             keys=keys,
             introspections=introspections,
             status_lists=status_lists,
             tls=tls,
-            store=store,
-            single_uses=single_uses,
-            nonces=nonces,
-            spender=spender,
+            shared=shared,
             metrics=metrics,
             pool=pool,
             tracer=tracer,

@@ -167,14 +167,14 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Revocations",
-            "Those in force, at the server with the fewest.",
-            {"revocations": f"min({chosen('authz_revocations')})"},
+            "Those in force of the file and the store, at the server with the fewest.",
+            {"{{source}}": f"min by (source) ({chosen('authz_revocations')})"},
         ),
         Panel(
             "Age of revocations",
-            "Since the file was last looked at, as of the scrape. It should be less than a second.",
+            "Since file and store were last read, as of the scrape. It should be a second or two.",
             {
-                "{{instance}}": (
+                "{{instance}} {{source}}": (
                     f"timestamp({chosen('authz_revocations_last_look_timestamp_seconds')}) - "
                     f"{chosen('authz_revocations_last_look_timestamp_seconds')}"
                 )
@@ -199,8 +199,17 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Reloads of revocations",
-            "Changed files that were taken or refused.",
+            "Changes of file and store that were taken or refused.",
             {"{{result}}": growth_by("result", "authz_revocation_reloads_total")},
+        ),
+        Panel(
+            "Revocations without the store",
+            "Whether the store has been away for too long, and how often it had lost some.",
+            {
+                "away": f"max({chosen('authz_revocations_away')})",
+                "lost": f"sum({chosen('authz_revocations_lost_total')})",
+            },
+            bad_from=1,
         ),
     ),
     "Audit": (

@@ -9,6 +9,7 @@ import pytest
 from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.budgets import SpendResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
+from authz.adapters.signals.status import SignalResult
 from authz.adapters.store.calls import CallResult
 from authz.core.decision import Effect
 from authz.core.reason import Reason
@@ -25,8 +26,9 @@ VALUES: Final[dict[str, set[str]]] = {
     "cache": set(CacheUse),
     "le": {repr(bound) for bound in BUCKETS_SECONDS},
     "state": {"usable", "refused"},
-    "result": {"taken", "refused", "success", "failure", *SpendResult, *CallResult},
+    "result": {"taken", "success", "failure", *SignalResult, *SpendResult, *CallResult},
     "part": {"main", "revocations", "config", "pool"},
+    "source": {"file", "store"},
     "cause": set(LogStatus.__annotations__),
 }
 # Labels that Prometheus adds to what it scrapes, and le of each histogram.

@@ -134,7 +134,7 @@ def test_while_the_store_is_away(tmp_path: Path) -> None:
             assert header_of(answer, "retry-after") == "1"
             # It has counted by itself what has passed it before.
             assert [asked(lax, tokens[1]) for _ in range(2)] == ["allow", "budget_exhausted"]
-            counts = lax.parts.spender.status().counts
+            counts = lax.parts.shared.spender.status().counts
             assert counts[READ_RULE, SpendResult.SPENT_LOCALLY] == 1
             public = strict.ask(tokens[0], path="/public/x")
             assert reason_of(public) == "allow"  # what has no budget does not need the store

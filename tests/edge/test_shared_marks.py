@@ -45,7 +45,7 @@ config, threads = Path(sys.argv[1]), int(sys.argv[2])
 with open_parts(load_text(config.read_bytes(), str(config))) as parts:
     parts.start()
     wait_until(lambda: all(source.successes for source in parts.keys.status()))
-    wait_until(lambda: not parts.store.status().is_away)
+    wait_until(lambda: not parts.shared.store.status().is_away)
     authorization = Authorization(parts.service)
     def ask(text):
         answer = methods.answer(authorization, bytes.fromhex(text), lambda: PATIENCE_SECONDS)
@@ -365,7 +365,7 @@ def test_replicas_agree_on_nonces(
     changes = sharing(redis, "nonces").with_(("token", "dpop", "nonce"), "required")
     (tmp_path / "b").mkdir()
     with World(tmp_path, changes) as first, World(tmp_path / "b", changes) as second:
-        secrets = [world.parts.nonces for world in (first, second)]
+        secrets = [world.parts.shared.nonces for world in (first, second)]
         wait_until(lambda: secrets[0].value == secrets[1].value)
         agreed = secrets[0].value
         prover = Prover(first)
@@ -382,6 +382,21 @@ def test_replicas_agree_on_nonces(
             client.set("{authz:nonces}:agreed:dpop-nonce", b"short")
             client.set("{authz:nonces}:agreed:dpop-nonce", b"x" * 32)
         wait_until(lambda: secrets[0].value == secrets[1].value == b"x" * 32)
+
+
+def test_no_secret_is_agreed_on_before_it_is_needed(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written for clients that get no nonces; a reload may ask for them."""
+    monkeypatch.setattr(nonce_secret, "_LOOK_SECONDS", 0.05)
+    name, required = "{authz:later}:agreed:dpop-nonce", ("token", "dpop", "nonce")
+    with World(tmp_path, sharing(redis, "later")) as world, redis.admin() as client:
+        assert reason_of(world.ask(world.token())) == "allow"
+        assert not client.exists(name)
+        world.parts.reconfigure(
+            world.configure(sharing(redis, "later").with_(required, "required"))
+        )
+        wait_until(lambda: client.get(name) == world.parts.shared.nonces.value)
 
 
 def test_a_secret_of_its_own_until_the_store_answers(tmp_path: Path) -> None:

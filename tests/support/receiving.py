@@ -50,7 +50,7 @@ class Receiving(AbstractContextManager["Receiving"]):
             edited = LAB.with_(("revocations",), {"file": str(self.file)})
             self.world = opened.enter_context(World(folder, edited.with_(("signals",), signals)))
             parts = self.world.parts
-            made = open_signals(self.world.config, parts.keys, parts.store)
+            made = open_signals(self.world.config, parts.keys, parts.shared.store)
             assert made is not None
             self.signals = made
             opened.enter_context(closing(self.signals))

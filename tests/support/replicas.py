@@ -95,6 +95,7 @@ class Replicas(AbstractContextManager["Replicas"]):
                 url=f"redis://{self.redis.address}", insecure=True, timeout=2.0
             )
             self.store = opened.enter_context(closing(EngineStore(settings, TRUST_DOMAIN)))
+            self.store.start()
             sockets = [socket for server in self.mesh.servers for socket in server.sockets]
             self.workers = [Replica(socket) for socket in sockets]
             for worker in self.workers:

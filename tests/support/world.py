@@ -16,6 +16,7 @@ from authz.edge.envoy import Authorization
 from authz.server.liveness import Liveness
 from authz.server.process import build_metrics
 from authz.server.reload import ConfigReload, ConfigSource
+from authz.server.watches import build_watches
 from authz.wiring.parts import open_parts
 from lab.ca import Authority, Svid
 from lab.config_builder import LAB, ConfigBuilder
@@ -62,11 +63,15 @@ class World(AbstractContextManager["World"]):
             self.parts.start()
             self._opened = opened.pop_all()
         self.service, self.metrics = self.parts.service, self.parts.metrics
-        self.revocations, self.keys = self.parts.revocations, self.parts.keys
+        self.revocations, self.keys = self.parts.shared.revocations, self.parts.keys
         self.audit = self.parts.audit
         source = ConfigSource(folder / "authz.yaml")  # for tests that write one
         self.reload = ConfigReload(source, self.parts.reconfigure)
         self.registry = build_metrics(self.parts, self.reload, Liveness()).registry
+        if self.revocations.store is not None:  # what looks there, as in a server
+            store = build_watches(self.parts, self.reload, Liveness())[-1]
+            self._opened.callback(store.stop)
+            store.start()
         self.authorization = Authorization(self.service)
         wait_until(lambda: all(source.successes + source.failures for source in self.keys.status()))
 

@@ -270,7 +270,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_idle_seconds": Family(
         _GAUGE,
         ("part",),
-        "Time since a part of the process (main, revocations, config, pool) last made progress",
+        "Time since a part (main, revocations, store, config, pool) last made progress",
     ),
     "authz_signals": Family(
         _COUNTER,
