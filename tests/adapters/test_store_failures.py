@@ -170,6 +170,17 @@ def test_a_policy_that_changes_is_noticed() -> None:
         wait_until(lambda: not is_back(store))
 
 
+def test_a_check_without_an_answer_changes_nothing(proxy: SlowProxy) -> None:
+    """Connections that serve are kept while no other can be made."""
+    with opened_store(url=url(proxy)) as store:
+        store.version(SECONDS)
+        proxy.refuse_new()
+        wait_until(lambda: proxy.refused)
+        for _ in range(3):
+            assert store.version(SECONDS).number == 0
+        assert not store.status().is_away
+
+
 def test_an_unread_answer_is_never_anothers(proxy: SlowProxy) -> None:
     """After a time-out the connection is closed: its late answer is not the next call's."""
     with opened_store(url=url(proxy)) as store:

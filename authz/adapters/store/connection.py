@@ -34,6 +34,10 @@ class Credentials(msgspec.Struct, frozen=True):
         return f"Credentials({self.user!r})"
 
 
+class UnfitError(StoreAwayError):
+    """The server answers, and must not be used as a store."""
+
+
 class ServerFacts(msgspec.Struct, frozen=True):
     """What a server says of itself when a client connects.
 
@@ -52,16 +56,16 @@ class ServerFacts(msgspec.Struct, frozen=True):
     id: str
 
     def check(self) -> None:
-        """Require a primary server that forgets nothing. Raises StoreAwayError."""
+        """Require a primary server that forgets nothing. Raises UnfitError."""
         if self.role != "master":
-            raise StoreAwayError("it is a replica, and not the primary server")
+            raise UnfitError("it is a replica, and not the primary server")
         if self.policy != "noeviction":
-            raise StoreAwayError(
+            raise UnfitError(
                 "its maxmemory-policy is not noeviction: it would forget used proofs and"
                 " revocations when it is full"
             )
         if not all(self.id.split(":")):
-            raise StoreAwayError(f"its INFO has not all of {', '.join(_ID_PARTS)}")
+            raise UnfitError(f"its INFO has not all of {', '.join(_ID_PARTS)}")
 
 
 class _Wire(AbstractConnection):
