@@ -207,6 +207,15 @@ def replicas(redis: RedisServer, tmp_path: Path) -> Iterator[tuple[World, World]
         yield first, second
 
 
+def test_no_proxy_may_cache_a_use(replicas: tuple[World, World]) -> None:
+    """The metadata give an allow by a proof no time: the proof must be used here each time."""
+    world, _ = replicas
+    prover = Prover(world)
+    answer = world.check(prover.message(prover.proof()))
+    assert reason_of(answer) == "allow"
+    assert answer.dynamic_metadata["valid_until"] == 0.0
+
+
 def test_replicas_share_what_was_used(replicas: tuple[World, World]) -> None:
     """A one-time token and its proof pass at one replica; a retry passes at the other too."""
     first, second = replicas
