@@ -96,6 +96,10 @@ class Keys:
         """Bring nothing new."""
         return False
 
+    def outdate(self) -> None:
+        """Make what is remembered stale."""
+        self.generation += 1
+
     def reconfigure(self, _: object) -> None:
         """Stay as they are: a config changes nothing of them here."""
 
