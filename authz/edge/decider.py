@@ -1,24 +1,23 @@
 """Decides a check that is not in the cache: the pipeline, and its steps that need the network.
 
 The steps are numbered in ``authz.core.authorizer``. If the first three lack a fact, it may be
-learned (``authz.edge.learning``). Then the decision point is asked, what may be used once is
-marked as used, and budgets are spent. Each of these waits only within the caller's deadline, and
-not at all if too many checks already wait. Steps 1 to 3 do not wait. So only a learner, a decision
-point and a store that replicas share need a wait, and a caller that must not wait gets no decision.
+learned (``authz.edge.learning``). Then the decision point is asked, what may be used once is marked
+as used, and budgets are spent (``authz.edge.consuming``). Each of these waits only within the
+caller's deadline, and not at all if too many checks already wait. Steps 1 to 3 do not wait. So only
+a learner, a decision point and a store that replicas share need a wait, and a caller that must not
+wait gets no decision.
 """
 
-import math
 from collections.abc import Callable
 from typing import Final
 
-from authz.adapters.budgets import Spender
-from authz.adapters.single_use import SingleUses
 from authz.core.decision import Allow, Decision, Deny, Progress
 from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.edge.answered import DecodedCheck
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock, TimeRemaining
+from authz.edge.consuming import Consumption, takes_any
 from authz.edge.learning import Learning, seconds_to_wait
 from authz.edge.snapshot import Snapshot
 from authz.edge.waits import Waits, waiting
@@ -34,20 +33,17 @@ class Decider:
     def __init__(
         self,
         learning: Learning,
-        single_uses: SingleUses,
-        spender: Spender,
+        consumption: Consumption,
         bulkhead: Bulkhead,
-        *,
         is_overloaded: Callable[[], bool],
         clock: Clock,
     ) -> None:
         """Take the parts to work with, as in ``ServiceParts``.
 
-        ``learning`` learns missing facts.
+        ``learning`` learns missing facts, ``consumption`` takes the last steps.
         """
         self._learning = learning
-        self._single_uses = single_uses
-        self._spender = spender
+        self._consumption = consumption
         self._bulkhead = bulkhead
         self._is_overloaded = is_overloaded
         self._clock = clock
@@ -83,13 +79,10 @@ class Decider:
         try:
             with waiting(waits if snapshot.decision_point else None, "decision point"):  # step 4
                 decision = self._confirmed(snapshot, decision, time_remaining, decision_id)
-            attempt = check.attempt or decision_id.encode()
-            self._use_once(decision, attempt, time_remaining, waits)  # step 5
-            if check.spends:
-                decision = self._spent(decision, time_remaining, waits)  # step 6
+            consume = self._consumption.consume  # steps 5 and 6
+            return consume(decision, check, decision_id, time_remaining, waits)
         except Denied as denied:
             return progress.refuse(denied)
-        return decision
 
     def judge(
         self, snapshot: Snapshot, request: Request, time_remaining: TimeRemaining
@@ -111,9 +104,7 @@ class Decider:
         """Tell whether a step after this decision of the pipeline would wait."""
         if isinstance(decision, Deny):
             return self._learning.can_improve(decision)
-        uses, spends = decision.delegation.single_uses, decision.permit.spendings
-        is_asked = (uses and self._single_uses.is_shared) or (spends and self._spender.is_shared)
-        return bool(is_asked) or snapshot.decision_point is not None
+        return snapshot.decision_point is not None or self._consumption.has_to_wait(decision)
 
     def _learned(
         self,
@@ -153,50 +144,10 @@ class Decider:
             raise Denied(Reason.OVERLOADED, detail) from None
         return allow
 
-    def _use_once(
-        self, allow: Allow, attempt: bytes, time_remaining: TimeRemaining, waits: Waits | None
-    ) -> None:
-        """Mark as used what the request may use once, if anything (RFC 9449 section 11.1).
-
-        Raises Denied.
-        """
-        uses, memory = allow.delegation.single_uses, self._single_uses
-        if not uses:
-            return
-        if not memory.is_shared:  # nothing waits
-            for use in uses:
-                memory.use(use, attempt, self._clock.wall(), math.inf)
-            return
-        try:
-            with waiting(waits, "store"), self._bulkhead.waiting(allow.agent.spiffe_id.text):
-                for use in uses:
-                    seconds = seconds_to_wait(time_remaining)
-                    memory.use(use, attempt, self._clock.wall(), seconds)
-        except BulkheadFullError:
-            raise Denied(Reason.OVERLOADED, "too many requests wait for the store") from None
-
-    def _spent(self, allow: Allow, time_remaining: TimeRemaining, waits: Waits | None) -> Allow:
-        """Spend the budgets of the rules that allow, if they have any. Raises Denied."""
-
-        def left() -> float:
-            return seconds_to_wait(time_remaining)
-
-        spender = self._spender
-        if not allow.permit.spendings:
-            return allow
-        if not spender.is_shared:  # nothing waits
-            return spender.spend(allow, self._clock.wall(), lambda: math.inf)
-        try:
-            with waiting(waits, "store"), self._bulkhead.waiting(allow.agent.spiffe_id.text):
-                return spender.spend(allow, self._clock.wall(), left)
-        except BulkheadFullError:
-            raise Denied(Reason.OVERLOADED, "too many requests wait for the store") from None
-
 
 def _is_final(snapshot: Snapshot, allow: Allow) -> bool:
     """Tell whether no later step could refuse, as nearly always."""
-    is_confirmed = snapshot.decision_point is None and not allow.delegation.single_uses
-    return is_confirmed and not allow.permit.spendings
+    return snapshot.decision_point is None and not takes_any(allow)
 
 
 def _overloaded(detail: str) -> Deny:

@@ -26,6 +26,7 @@ from authz.edge.answered import UNREADABLE, Answered, DecodedCheck
 from authz.edge.bulkhead import Bulkhead
 from authz.edge.cache import CacheEntry
 from authz.edge.clock import Clock, Moment, TimeRemaining
+from authz.edge.consuming import Consumption
 from authz.edge.decider import Decider
 from authz.edge.entries import build_entry, build_refusal
 from authz.edge.learning import (
@@ -106,13 +107,9 @@ class CheckService:
             StatusListNeeded: StatusListLearner(parts.status_lists),
         }
         learning = Learning(learners, parts.bulkhead)
+        consumption = Consumption(parts.single_uses, parts.spender, parts.bulkhead, parts.clock)
         self._decider = Decider(
-            learning,
-            parts.single_uses,
-            parts.spender,
-            parts.bulkhead,
-            is_overloaded=parts.is_overloaded,
-            clock=parts.clock,
+            learning, consumption, parts.bulkhead, parts.is_overloaded, parts.clock
         )
         self.judge = self._decider.judge
         self.presentations = Presentations()

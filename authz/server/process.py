@@ -281,6 +281,7 @@ def build_metrics(
         single_uses=parts.shared.single_uses,
         status_lists=parts.status_lists,
         revocations=parts.shared.revocations,
+        store=parts.shared.store,
         spender=parts.shared.spender,
         audit=parts.audit,
         tracer=parts.tracer,

@@ -16,10 +16,10 @@ from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, counter, gauge
 from authz.adapters.revocation_file.telling import RevocationStatus
-from authz.adapters.signals.signals import Signals
 from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListStatus
+from authz.adapters.store.store import StoreStatus
 from authz.adapters.tls import TlsStatus
 from authz.adapters.tracing.status import TraceStatus
 from authz.core.single_use import UseKind
@@ -40,6 +40,13 @@ class Part(Protocol[_StatusT_co]):
         """Return the status as it is now, in a value that does not change."""
 
 
+class SignalsPart(Part[SignalStatus], Protocol):
+    """What receives signals, and fetches keys for that."""
+
+    def key_sources(self) -> Sequence[SourceStatus]:
+        """Return the state of the transmitters' own keys."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportingParts:
     """The parts whose status a scrape shows.
@@ -51,6 +58,7 @@ class ReportingParts:
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
+    store: Part[StoreStatus]
     single_uses: Part[SingleUseStatus]
     status_lists: Part[Sequence[StatusListStatus]]
     revocations: Part[Sequence[RevocationStatus]]
@@ -60,7 +68,7 @@ class ReportingParts:
     tls: Part[TlsStatus] | None
     pool: Part[PoolStatus]
     bulkhead: Part[BulkheadStatus]
-    signals: Signals | None
+    signals: SignalsPart | None = None
     reload: Part[ReloadStatus]
     liveness: Part[LivenessStatus]
     log: Part[LogStatus | None]
@@ -91,6 +99,7 @@ class ProcessMetrics(Collector):
         yield from _of_uses(parts.single_uses.status())
         yield from _of_status_lists(parts.status_lists.status())
         yield from _of_revocations(parts.revocations.status())
+        yield from _of_store(parts.store.status())
         yield _of_budgets(parts.spender.status())
         yield from _of_audit(parts.audit.status())
         yield from _of_traces(None if parts.tracer is None else parts.tracer.status())
@@ -178,6 +187,14 @@ def _of_budgets(status: SpenderStatus) -> Metric:
     counts = status.counts
     labels = product(sorted({rule for rule, _ in counts}), SpendResult)
     return counter("authz_budgets", *((each, counts.get(each, 0)) for each in labels))
+
+
+def _of_store(status: StoreStatus) -> Iterator[Metric]:
+    shared = [status] if status.is_shared else []
+    yield gauge("authz_store_up", *(((), not one.is_away) for one in shared))
+    yield counter("authz_store_calls", *(call for one in shared for call in one.calls.items()))
+    answered = [one.answered_at for one in shared if one.answered_at]
+    yield gauge("authz_store_answered_timestamp_seconds", *(((), at) for at in answered))
 
 
 def _of_audit(status: AuditStatus) -> Iterator[Metric]:

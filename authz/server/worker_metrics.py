@@ -27,7 +27,7 @@ _SHARES: Final = frozenset(
         "authz_audit_spool_bytes",
     }
 )
-_LEAST: Final = "_timestamp_seconds"
+_LEAST: Final = ("_timestamp_seconds", "_up")
 _AGENTS: Final = "authz_agent_refusals"
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, str, Labels], float]  # by family, sample name and labels

@@ -14,6 +14,7 @@ from authz.adapters.revocations.sources import RevocationSources
 from authz.adapters.store.store import Store
 from authz.config import Config
 from authz.core.delegation import DpopSettings
+from authz.core.delegation.settings import NonceNeed
 from authz.core.revocations import RevocationError
 from authz.core.told_error import ToldError
 
@@ -23,6 +24,12 @@ MAX_SECRET_BYTES: Final = 64 * 1024  # a longer file is certainly a wrong one
 
 class BuildError(ToldError):
     """A file that the config names can't be used; the message is for the operator."""
+
+
+def needs_nonces(config: Config) -> bool:
+    """Tell whether clients get nonces whose secret is in no file."""
+    dpop = config.token.dpop
+    return dpop.nonce is NonceNeed.REQUIRED and dpop.nonce_secret is None
 
 
 def read_nonce_secret(settings: DpopSettings) -> bytes | None:

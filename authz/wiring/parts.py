@@ -95,6 +95,7 @@ class Parts:
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
         self.status_lists.reconfigure(config.issuers)
+        self.shared.reconfigure(config)
         self.service.snapshot = snapshot
         return snapshot.policy_version
 

@@ -10,7 +10,7 @@ from authz.adapters.revocations.sources import RevocationSources
 from authz.adapters.single_use import SingleUses
 from authz.adapters.store.store import Store
 from authz.config import Config
-from authz.wiring.files import open_revocations
+from authz.wiring.files import needs_nonces, open_revocations
 from authz.wiring.store import open_store
 
 
@@ -38,6 +38,11 @@ class SharedState:
         self.store.start()
         self.nonces.start()
 
+    def reconfigure(self, config: Config) -> None:
+        """Have what a config needs agreed on."""
+        if needs_nonces(config):
+            self.nonces.need()
+
 
 @contextmanager
 def open_shared(
@@ -50,10 +55,12 @@ def open_shared(
     is_shared = config.store is not None
     with ExitStack() as opened:
         store = opened.enter_context(closing(open_store(config)))
-        yield SharedState(
+        shared = SharedState(
             store,
             revocations or open_revocations(config, store),
             SingleUses(store, config.replay, is_shared=is_shared),
             opened.enter_context(closing(AgreedSecret(store, is_shared=is_shared))),
             Spender(store, is_shared=is_shared),
         )
+        shared.reconfigure(config)
+        yield shared

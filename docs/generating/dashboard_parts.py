@@ -293,6 +293,23 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "cps",
         ),
         Panel(
+            "Store",
+            "1 while the store that replicas share can be used. Empty without a store.",
+            {"{{instance}}": f"min by (instance) ({chosen('authz_store_up')})"},
+        ),
+        Panel(
+            "Calls of the store",
+            "away had no answer, held_back were not made, forgot met a store that had lost marks.",
+            {"{{operation}} {{result}}": rates_by("operation, result", "authz_store_calls_total")},
+            "cps",
+        ),
+        Panel(
+            "Time since the store's last answer",
+            "At the slowest server.",
+            {"{{instance}}": age("authz_store_answered_timestamp_seconds")},
+            "s",
+        ),
+        Panel(
             "Calls refused or ended",
             "Callers that may not ask, incomplete messages (half_open), unread answers (unread).",
             {

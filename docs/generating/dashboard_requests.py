@@ -10,7 +10,8 @@ _ALLOWS: Final = 'decision="allow"'
 _REFUSALS: Final = 'decision="deny"'
 # The reasons with status 503.
 _FAILED: Final = (
-    'reason=~"keys_unavailable|status_unavailable|pdp_unavailable|overloaded|internal_error"'
+    'reason=~"keys_unavailable|status_unavailable|pdp_unavailable|store_unavailable|overloaded|'
+    'internal_error"'
 )
 _HITS: Final = 'cache="hit"'
 _ALL: Final = f"sum({rate(_DECISIONS)})"

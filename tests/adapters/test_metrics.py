@@ -24,8 +24,10 @@ from authz.adapters.metrics import (
     Metrics,
 )
 from authz.adapters.revocation_file.telling import RevocationStatus
+from authz.adapters.signals.status import SignalResult, SignalStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListResult, StatusListStatus
+from authz.adapters.store.store import StoreStatus
 from authz.adapters.tls import TlsStatus
 from authz.core.reason import Reason
 from authz.core.single_use import UseKind
@@ -80,6 +82,14 @@ class Fixed:
         return self._status
 
 
+class FixedSignals(Fixed):
+    """Signals, of a transmitter with keys of its own."""
+
+    def key_sources(self) -> tuple[SourceStatus, ...]:
+        """Return the state of these."""
+        return (status("signals of https://t.example", 1, 0, 1.0, (1, 0)),)
+
+
 # One issuer that has keys, and one that never answered.
 KEYS = (
     status("https://a.example", 2, 1, 12.5, (3, 4)),
@@ -116,13 +126,15 @@ PARTS = ReportingParts(
     ),
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
+    store=Fixed(
+        StoreStatus(is_shared=True, is_away=True, answered_at=5000.0, calls={("use", "away"): 2})
+    ),
     status_lists=Fixed(
         (
             StatusListStatus("https://a.example", lists=3, oldest=5000.0),
             StatusListStatus("https://b.example", lists=0, oldest=None),
         )
     ),
-    signals=None,
     single_uses=Fixed(SingleUseStatus({(UseKind.TOKEN, UseResult.USED): 16})),
     revocations=Fixed((RevocationStatus("file", 0, 0, 0, 2000.0),)),
     spender=Fixed(SpenderStatus({("pay/pay", SpendResult.SPENT): 5})),
@@ -131,6 +143,13 @@ PARTS = ReportingParts(
     tls=Fixed(TlsStatus(taken=2, refused=1, not_after=1000.0)),
     pool=Fixed(PoolStatus(queued=9, finished=0, threads=4)),
     bulkhead=Fixed(BulkheadStatus(waiting=10, limit=512)),
+    signals=FixedSignals(
+        SignalStatus(
+            {("https://a.example", "session-revoked", SignalResult.REVOKED): 17},
+            {("https://a.example", True): 18},
+            {"https://a.example": 5000.0},
+        )
+    ),
     reload=Fixed(ReloadStatus(taken=0, refused=0, taken_at=3000.0, is_refused=False)),
     liveness=Fixed(LivenessStatus({"main": 0.1, "revocations": 9.0}, stuck=())),
     log=Fixed(LogStatus(full=3, repeated=4, failed=0)),
@@ -240,6 +259,14 @@ def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
     ("name", "labels", "expected"),
     [
         ("authz_cache_entries", {}, 8),
+        (
+            "authz_signals_total",
+            {"issuer": "https://a.example", "event": "session-revoked", "result": "revoked"},
+            17,
+        ),
+        ("authz_signal_polls_total", {"issuer": "https://a.example", "result": "success"}, 18),
+        ("authz_signals_last_timestamp_seconds", {"issuer": "https://a.example"}, 5000),
+        ("authz_keys", {"issuer": "signals of https://t.example", "state": "usable"}, 1),
         ("authz_checks", {"waiting_for": "thread"}, 9),
         ("authz_checks", {"waiting_for": "others"}, 10),
         ("authz_single_uses_total", {"kind": "token", "result": "used"}, 16),
@@ -351,6 +378,7 @@ def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:
     """FAMILIES and a scrape hold the same names, types, labels and helps, in both formats."""
     metrics.observe(None, 0.1, True)
     metrics.introspected("https://a.example", IntrospectionResult.ACTIVE, 0.1)
+    metrics.status_list_fetched("https://a.example", StatusListResult.SUCCESS)
     metrics.agent_refused("spiffe://corp.example/travel")
     generate: Callable[..., bytes] = generate_openmetrics if is_open else generate_latest
     text = generate(metrics.registry).decode()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from authz.adapters.store.engine import EngineStore
-from authz.adapters.store.settings import StoreTlsSettings
-from authz.adapters.store.store import Mark, StoreError
+from authz.adapters.store.settings import SentinelSettings, StoreTlsSettings
+from authz.adapters.store.store import Charge, Mark, StoreError
 from authz.core.settings import ClientCertificateSettings
 from lab.ca import Authority, Svid
 from support.conformance.store import SECONDS, marked, ready
@@ -47,9 +47,10 @@ def server() -> Iterator[RedisServer]:
 
 def trusting(authority: Authority, client: Svid | None = None) -> StoreTlsSettings:
     """Return settings that trust the CA, and show a certificate."""
-    certificate = client and ClientCertificateSettings(
-        certificate=str(client.certificate_path), private_key=str(client.key_path)
-    )
+    certificate = None
+    if client is not None:
+        shown, key = str(client.certificate_path), str(client.key_path)
+        certificate = ClientCertificateSettings(certificate=shown, private_key=key)
     return StoreTlsSettings(ca_file=str(authority.path), client=certificate)
 
 
@@ -120,6 +121,29 @@ def test_tls_to_a_plain_port_is_a_fault(server: RedisServer, authority: Authorit
         assert fault_of(store)
 
 
+def test_sentinels_with_tls_and_users(
+    secured: RedisServer, authority: Authority, password_file: str
+) -> None:
+    """TLS and a certificate are for Sentinels too, and their user is another one."""
+    leaf = authority.issue(dns=("localhost",))
+    lines = (
+        "sentinel resolve-hostnames yes",
+        "sentinel announce-hostnames yes",
+        f"sentinel monitor authz localhost {secured.port} 1",
+        f"user asker on >{PASSWORD} +sentinel|get-master-addr-by-name +client|setname",
+        "user default off",
+    )
+    tls = trusting(authority, authority.issue())
+    asked = RedisTls(leaf, authority.path, clients_must=True)
+    with RedisServer(*lines, tls=asked, sentinel=True) as server:
+        known: dict[str, Any] = {"addresses": (f"localhost:{server.port}",), "service": "authz"}
+        right = SentinelSettings(**known, user="asker", password_file=password_file)
+        with opened_store(sentinel=right, tls=tls) as store:
+            assert marked(store, b"k", b"a", ready(store)) == ""
+        with opened_store(sentinel=SentinelSettings(**known), tls=tls) as store:
+            assert "refuses our user or password" in fault_of(store)
+
+
 def acl_line() -> str:
     """Return the user that the how-to makes, as a line of the server's config."""
     found = re.search(r"^user agent-authz .*$", HOW_TO.read_text(), re.MULTILINE)
@@ -166,6 +190,7 @@ def does_everything(store: EngineStore, server: RedisServer) -> bool:
         lambda: store.entries(SECONDS),
         lambda: store.take_back(["a"], "ann", "", SECONDS),
         lambda: store.changes(1, SECONDS),
+        lambda: store.spend([Charge(b"b", 1, 10, 60.0)], time.time(), SECONDS),
     )
     try:
         for work in works:
@@ -192,8 +217,8 @@ def test_the_line_of_the_how_to_is_enough(server: RedisServer, password_file: st
         assert does_everything(store, server)
 
 
-# PEXPIRE is for budgets, WAIT for replicas, and a PING comes after a silence: tests of their own.
-OTHERS = {"+pexpire", "+wait", "+ping", "on", "resetchannels"}
+# WAIT is for replicas, and a PING comes after a silence: these have tests of their own.
+OTHERS = {"+wait", "+ping", "on", "resetchannels"}
 
 
 def test_the_line_of_the_how_to_has_nothing_more(server: RedisServer, password_file: str) -> None:
@@ -204,6 +229,15 @@ def test_the_line_of_the_how_to_has_nothing_more(server: RedisServer, password_f
         begin(server, [kept for kept in given if kept != rule])
         with opened_store(NAMESPACE, **settings) as store:
             assert not does_everything(store, server), rule
+
+
+def test_a_silent_subscription_needs_ping(server: RedisServer, password_file: str) -> None:
+    """PING is allowed too: without it a subscription would end after each silence."""
+    begin(server, [rule for rule in rules(acl_line()) if rule != "+ping"])
+    settings = {"url": server.url, "user": "agent-authz", "password_file": password_file}
+    with opened_store(NAMESPACE, **settings) as store, server.admin() as client:
+        store.watch(lambda: None)
+        wait_until(lambda: any(error["object"] == "ping" for error in client.acl_log()))
 
 
 @pytest.mark.parametrize(

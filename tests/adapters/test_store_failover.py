@@ -74,6 +74,19 @@ def test_a_mark_counts_when_a_replica_has_it(trio: Trio) -> None:
         store.add({"a": b"1"}, "ann", 1.0)
 
 
+def test_wait_must_be_allowed(trio: Trio) -> None:
+    """A user without it can't have marks acknowledged, and the fault says so."""
+    wait_until(lambda: is_replicating(trio))
+    with primary(trio).admin() as client:
+        client.execute_command(
+            "ACL", "SETUSER", "narrow", "on", "nopass", "~*", "&*", "+@all", "-wait"
+        )
+    with opened_store(url=primary(trio).url, user="narrow", acknowledged_by=1) as store:
+        ready(store)
+        with pytest.raises(StoreAwayError, match="our user may not run wait"):
+            store.add({"a": b"1"}, "ann", SECONDS)
+
+
 def test_a_failover_uses_nothing_twice(trio: Trio) -> None:
     """Marks that the new primary has are known, all other old ones are refused."""
     wait_until(lambda: is_replicating(trio))

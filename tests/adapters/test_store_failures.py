@@ -170,6 +170,17 @@ def test_a_policy_that_changes_is_noticed() -> None:
         wait_until(lambda: not is_back(store))
 
 
+def test_a_check_without_an_answer_changes_nothing(proxy: SlowProxy) -> None:
+    """Connections that serve are kept while no other can be made."""
+    with opened_store(url=url(proxy)) as store:
+        store.version(SECONDS)
+        proxy.refuse_new()
+        wait_until(lambda: proxy.refused)
+        for _ in range(3):
+            assert store.version(SECONDS).number == 0
+        assert not store.status().is_away
+
+
 def test_an_unread_answer_is_never_anothers(proxy: SlowProxy) -> None:
     """After a time-out the connection is closed: its late answer is not the next call's."""
     with opened_store(url=url(proxy)) as store:
@@ -249,6 +260,36 @@ def test_garbage_is_no_answer(proxy: SlowProxy, garbage: bytes) -> None:
             store.use(old_mark(0), time.time(), 2 * SHORT)
         with pytest.raises(StoreError):
             store.entries(2 * SHORT)
+        proxy.change = bytes
+        wait_until(lambda: is_back(store))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("MOVED 3999 127.0.0.1:6381", "another node of its cluster has our keys"),
+        ("ASK 3999 127.0.0.1:6381", "its cluster is moving our keys"),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", "its cluster is moving"),
+        ("CLUSTERDOWN The cluster is down", "its cluster is down"),
+        ("CROSSSLOT Keys in request don't hash to the same slot", "its cluster divides our keys"),
+        ("READONLY You can't write against a read only replica.", "it is a replica"),
+        ("MASTERDOWN Link with MASTER is down", "whose primary server is away"),
+        ("LOADING Redis is loading the dataset in memory", "it is still loading its data"),
+        ("NOREPLICAS Not enough good replicas to write.", "too few replicas to write"),
+        ("MISCONF Redis is configured to save RDB snapshots", "can't write its snapshots"),
+        ("BUSY Redis is busy running a script.", "busy with another script"),
+        ("NOAUTH Authentication required.", "it refuses our user or password"),
+        ("ERR unknown command 'SECRET'", "it answers with an error: ERR"),
+        ("SECRET\x07 is what", "it answers with an error: ERR"),
+    ],
+)
+def test_an_error_is_told_in_our_words(proxy: SlowProxy, answer: str, words: str) -> None:
+    """The call is refused, nothing that came is repeated, and the next call asks anew."""
+    with opened_store(url=url(proxy)) as store:
+        store.version(SECONDS)
+        proxy.change = lambda _: f"-{answer}\r\n".encode()
+        with pytest.raises(StoreAwayError, match=words):
+            store.version(SECONDS)
         proxy.change = bytes
         wait_until(lambda: is_back(store))
 

@@ -172,6 +172,10 @@ def test_history(told: Told) -> None:
         ("carol", False, "rotated")
     ]
     assert changes[0]["entry"]["agent"] == TRAVEL
+    [only] = json.loads(
+        told("revocations", "--history", "--json", "--id", listed(told)[0]["id"])[1]
+    )["changes"]
+    assert only["by"] == "bob"
     made_at = datetime.fromisoformat(changes[0]["at"])
     assert abs(datetime.now(UTC) - made_at) < timedelta(hours=1)
 

@@ -9,6 +9,7 @@ from lab.mesh import ISSUER, TRAVEL
 from support.redis_server import RedisServer
 from support.serving import Serving
 from support.verbs import run
+from support.world import wait_until
 
 ENTRIES = 'authz_revocations{source="store"}'
 
@@ -66,6 +67,7 @@ def test_the_file_and_the_store(replicas: tuple[Serving, Serving]) -> None:
     one, two = replicas
     told(one, "revoke", "--agent", TRAVEL)
     all_until(replicas, "agent_suspended")
+    wait_until(lambda: one.metric('authz_revocations{source="file"}') == 1)
     told(two, "revocations", "--agent", TRAVEL, "--take-back")
     two.until("allow")
     assert one.ask() == "agent_suspended", "its file has the entry"

@@ -1,6 +1,7 @@
 """The rules that we ship: promtool reads them, and each alert fires when it must and no sooner."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ HEADINGS: Final = re.findall(
 RUNBOOK: Final = "docs/howto/operate.md#"
 
 
+@cache  # PyYAML takes a second to read them
 def cases() -> list[dict[str, Any]]:
     """Each question of the unit tests: an alert, a time, and the alerts that are expected."""
     files = [yaml.safe_load(path.read_text())["tests"] for path in TESTS]

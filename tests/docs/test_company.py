@@ -29,8 +29,10 @@ from support.company.near import near_miss
 from support.company.requests import Requests
 from support.company.wire import Wire
 from support.docs_model import Asked, Config, Verdict, decide
+from support.docs_model.budgets import Purse
 from support.docs_model.decide import find_route
 from support.docs_model.paths import host_of, read_path
+from support.status_server import StatusServer
 
 SEED: Final = int(os.environ.get("AUTHZ_COMPANY_SEED", "20261125"))
 REQUESTS: Final = int(os.environ.get("AUTHZ_COMPANY_REQUESTS", "2000"))
@@ -80,6 +82,7 @@ class Company:
     wire: Wire
     r: random.Random
     wrong: list[str] = field(default_factory=list)
+    purse: Purse = field(default_factory=Purse)
 
     def ask(self, asked: Asked, request: pb.CheckRequest) -> tuple[Verdict, Answer]:
         """What the docs and what the server say; a difference is noted."""
@@ -92,28 +95,38 @@ class Company:
         response = check(request, timeout=60)
         canary.note("answer", response.SerializeToString())
         answer = answer_of(response)
-        verdict = decide(self.config, asked, before)
+        verdict = self.said(asked, before)
         if difference(self.config, asked, verdict, answer):
-            verdict = decide(self.config, asked, time.time())  # a window may have opened
+            verdict = self.said(asked, time.time())  # a window may have opened
+        self.purse.spend(verdict.spends)
         if what := difference(self.config, asked, verdict, answer):
             self.wrong.append(f"{what}: {asked}")
         return verdict, answer
+
+    def said(self, asked: Asked, now: float) -> Verdict:
+        """What the docs say, after all that was spent before."""
+        verdict = decide(self.config, asked, now)
+        has_room = self.purse.has_room(verdict.spends)
+        return verdict if has_room else Verdict(frozenset({"budget_exhausted"}))
 
 
 @contextmanager
 def running(folder: Path, seed: int) -> Iterator[Company]:
     """A company's server, with all that it needs."""
-    config = company_config(folder, seed)
-    wire = Wire(folder)
-    path = write_config(folder, config)
-    command = [sys.executable, "-m", "authz", "serve", str(path)]
-    server = Process("authz", command, folder / "authz.log")
-    try:
-        server.wait_until(lambda: '"serving"' in server.log.read_text())
-        with grpc.insecure_channel(f"unix:{folder / 'authz.sock'}") as channel:
-            yield Company(config, path, channel, wire, random.Random(seed))
-    finally:
-        server.stop()
+    with StatusServer(folder / "status") as lists:
+        config = company_config(folder, seed)
+        config["issuers"][0]["status_list"] = lists.settings(max_age="1h")
+        wire = Wire(folder)
+        wire.publish(lists)
+        path = write_config(folder, config)
+        command = [sys.executable, "-m", "authz", "serve", str(path)]
+        server = Process("authz", command, folder / "authz.log")
+        try:
+            server.wait_until(lambda: '"serving"' in server.log.read_text())
+            with grpc.insecure_channel(f"unix:{folder / 'authz.sock'}") as channel:
+                yield Company(config, path, channel, wire, random.Random(seed))
+        finally:
+            server.stop()
 
 
 def difference(config: Config, asked: Asked, verdict: Verdict, answer: Answer) -> str:
@@ -134,7 +147,7 @@ def difference(config: Config, asked: Asked, verdict: Verdict, answer: Answer) -
 
 def status_of(config: Config, asked: Asked, reason: str) -> int:
     """The status of the docs; 200 where clients read only messages."""
-    if reason in ("policy_denied", "method_unknown"):
+    if reason in ("policy_denied", "method_unknown", "budget_exhausted"):
         segments, host = read_path(asked.path)[0], host_of(asked.host)
         if find_route(config, host, segments, asked.route).get("refusals") == "message":
             return 200
@@ -152,6 +165,7 @@ def made(requests: Requests, company: Company) -> Asked:
     return near_miss(company.r, asked)
 
 
+@pytest.mark.drawn
 @pytest.mark.timeout(60 + REQUESTS / 10)
 def test_company(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The server answers as the docs say, twice the same; and replay of its log changes nothing."""
@@ -174,7 +188,9 @@ def test_company(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert reasons[""] >= 0.3 * REQUESTS, reasons
     assert len(reasons) > 20, reasons  # and the allow
+    assert {"token_revoked", "status_unavailable"} <= reasons.keys(), reasons
     assert remembered, "nothing was remembered"
+    assert reasons["budget_exhausted"] > 1, reasons
     assert_replayed(company.path, tmp_path / "audit.jsonl", capsys)
 
 

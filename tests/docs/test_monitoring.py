@@ -9,6 +9,8 @@ import pytest
 from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.budgets import SpendResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
+from authz.adapters.signals.status import SignalResult
+from authz.adapters.store.calls import CallResult
 from authz.core.decision import Effect
 from authz.core.reason import Reason
 from authz.server.log_writer import LogStatus
@@ -24,7 +26,7 @@ VALUES: Final[dict[str, set[str]]] = {
     "cache": set(CacheUse),
     "le": {repr(bound) for bound in BUCKETS_SECONDS},
     "state": {"usable", "refused"},
-    "result": {"taken", "refused", "success", "failure", *SpendResult},
+    "result": {"taken", "success", "failure", *SignalResult, *SpendResult, *CallResult},
     "part": {"main", "revocations", "config", "pool"},
     "source": {"file", "store"},
     "cause": set(LogStatus.__annotations__),

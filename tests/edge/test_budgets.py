@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from authz._pb import ext_authz_pb2 as pb
+from authz._pb import ext_mcp_pb2 as pb_mcp
 from authz.adapters.budgets import SpendResult
 from authz.core.request import Call, CallKind
 from lab.config_builder import AT_READ_RULE, LAB, ConfigBuilder
@@ -370,7 +371,10 @@ def test_both_phases_of_a_gateway_spend_once(tmp_path: Path) -> None:
             assert call(gateway, "search") == "pass"
             after = response("tools/call", {"content": []}, token=token)
             assert told(gateway.show(after)) == "pass"
-        assert call(gateway, "search") == "budget_exhausted"
+        refused = gateway.ask(request("tools/call", {"name": "search"}, token=token))
+        assert told(refused) == "budget_exhausted"
+        assert refused.error.code == pb_mcp.AuthorizationError.RESOURCE_EXHAUSTED
+        assert json.loads(refused.error.mcp_error)["data"]["retry_after"] > 0
         # What it has no room for is still listed: it may have some again.
         shown = gateway.show(response("tools/list", TOOLS, token=token))
         assert told(shown) == "pass" or names(shown) == ["search", "get_file"]

@@ -50,6 +50,7 @@ from support.revocation_model import check_all
 from support.shaky_store import ShakyStore
 from support.world import READ, World, check_request, header_of, reason_of
 
+pytestmark = pytest.mark.drawn
 TTL, DENY_TTL = 30.0, 1.0
 CALL_PATH = "/trips/mcp"
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search"}}
@@ -97,7 +98,7 @@ class Keys:
         return False
 
     def outdate(self) -> None:
-        """Make what is remembered stale."""
+        """Make stale what was remembered."""
         self.generation += 1
 
     def reconfigure(self, _: object) -> None:

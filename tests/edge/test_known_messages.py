@@ -248,6 +248,7 @@ def test_texts_that_change_places(form: str, seed: int) -> None:
         assert read(reader, sent) == full(inputs, sent)
 
 
+@pytest.mark.drawn  # each change is one of thousands
 @pytest.mark.parametrize("form", ["raw-traced", "map-traced"])
 @pytest.mark.parametrize("body", [b"", b'{"jsonrpc":"2.0","method":"%s"}' % (b"x" * 200)])
 def test_each_bit_and_each_end(form: str, body: bytes) -> None:

@@ -27,6 +27,8 @@ from support.redis_server import RedisServer
 from support.world import BALANCE, HOST, World, check_request, header_of, reason_of, wait_until
 
 URI: Final = f"https://{HOST}{BALANCE}"
+# Nothing here reads the revocations in the store, which a server would wait for.
+ALONE: Final = LAB.with_(("revocations",), {"when_away": "serve"})
 PROCESSES, THREADS, REQUESTS = 3, 4, 500
 # It sends its part of the requests as soon as it is told them, and counts the reasons.
 REPLICA: Final = """
@@ -70,7 +72,9 @@ def sharing(
     """The lab's config with this store."""
     store = {"url": server.url, "insecure": True, "namespace": namespace, "timeout": timeout}
     dpop = {"clock_skew": "1s", "max_age": "10m"}
-    return LAB.with_(("store",), store).with_(("replay",), replay).with_(("token",), {"dpop": dpop})
+    return (
+        ALONE.with_(("store",), store).with_(("replay",), replay).with_(("token",), {"dpop": dpop})
+    )
 
 
 def aged(server: RedisServer, namespace: str) -> None:
@@ -384,12 +388,27 @@ def test_replicas_agree_on_nonces(
         wait_until(lambda: secrets[0].value == secrets[1].value == b"x" * 32)
 
 
+def test_no_secret_is_agreed_on_before_it_is_needed(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written for clients that get no nonces; a reload may ask for them."""
+    monkeypatch.setattr(nonce_secret, "_LOOK_SECONDS", 0.05)
+    name, required = "{authz:later}:agreed:dpop-nonce", ("token", "dpop", "nonce")
+    with World(tmp_path, sharing(redis, "later")) as world, redis.admin() as client:
+        assert reason_of(world.ask(world.token())) == "allow"
+        assert not client.exists(name)
+        world.parts.reconfigure(
+            world.configure(sharing(redis, "later").with_(required, "required"))
+        )
+        wait_until(lambda: client.get(name) == world.parts.shared.nonces.value)
+
+
 def test_a_secret_of_its_own_until_the_store_answers(tmp_path: Path) -> None:
     """Without an answer of the store a process makes nonces by itself."""
     server = RedisServer()
     with server:
         url = server.url
-    changes = LAB.with_(("store",), {"url": url, "insecure": True})
+    changes = ALONE.with_(("store",), {"url": url, "insecure": True})
     changes = changes.with_(("token",), {"dpop": {"nonce": "required"}})
     with World(tmp_path, changes) as world:
         prover = Prover(world)

@@ -1,6 +1,7 @@
 """Tokens of a status list through the real service: what the list says counts, and nothing else."""
 
 import gzip
+import json
 import threading
 import time
 import zlib
@@ -15,7 +16,7 @@ from prometheus_client import generate_latest
 
 from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.issuer import b64
-from lab.mesh import ISSUER, PAYMENTS, sample_of
+from lab.mesh import ISSUER, PAYMENTS, TRAVEL, sample_of
 from support.jwks_server import Behaviour, answer, ec_key, held, raw
 from support.status_server import LIST_TYPE, StatusServer, pack
 from support.world import READ, World, check_request, reason_of, wait_until
@@ -134,6 +135,21 @@ def test_numbers_of_a_scrape(brief: Served) -> None:
     assert brief.sample(f'authz_status_lists{{issuer="{ISSUER}"}}') >= 1
     oldest = brief.sample(f'authz_status_list_oldest_timestamp_seconds{{issuer="{ISSUER}"}}')
     assert 0 < oldest <= time.time()
+
+
+def test_an_opaque_token(tmp_path: Path) -> None:
+    """An issuer that says that an opaque token is active has said its status: no list is asked."""
+    with ExitStack() as opened:
+        server = opened.enter_context(StatusServer(tmp_path / "status"))
+        asked = {"url": f"{server.http.base}/introspect", "ca_file": str(server.authority.path)}
+        lists = LAB.with_(AT_LISTS, server.settings())
+        changes = lists.with_((*AT_ISSUER, "introspection"), {**asked, "timeout": "10s"})
+        world = opened.enter_context(World(tmp_path / "world", changes))
+        claims = world.issuer.claims(TRAVEL, "alice", READ, status=server.status(5))
+        said = json.dumps({"active": True, "token_type": "Bearer", **claims}).encode()
+        server.http.paths["/introspect"] = answer(said, content_type="application/json")
+        assert reason_of(world.ask("an-opaque-token")) == "allow"
+        assert server.fetches() == 0
 
 
 # When a list is fetched

@@ -25,6 +25,7 @@ from fuzz.targets import CHANGES, TARGETS, Lab, WrongError
 from support.judged import Judged
 from support.world import World
 
+pytestmark = pytest.mark.drawn
 SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -147,12 +147,12 @@ def stream(corp: Realm, told: Proxy) -> None:
         "endpoint_url": target,
         "authorization_header": f"Bearer {STREAM_TOKEN}",
     }
-    corp.keycloak.call(
-        "POST",
-        f"/realms/{corp.name}/ssf/transmitter/streams",
-        {"delivery": delivery, "events_requested": [SESSION_REVOKED]},
-        token=corp.own(RECEIVER, " ".join(SCOPES)),
-    )
+    asked = {"delivery": delivery, "events_requested": [SESSION_REVOKED]}
+    token = corp.own(RECEIVER, " ".join(SCOPES))
+    place = f"/realms/{corp.name}/ssf/transmitter"
+    made = corp.keycloak.call("POST", f"{place}/streams", asked, token=token)
+    wanted = {"stream_id": made["stream_id"], "state": "asked-by-a-test"}
+    corp.keycloak.call("POST", f"{place}/verify", wanted, token=token)
 
 
 def test_a_stream_of_security_events(told: Proxy, corp: Realm, stream: None) -> None:  # noqa: ARG001

@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -51,12 +52,14 @@ def promtool(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
 
 
+@cache
 def rules(kind: str) -> list[dict[str, Any]]:
     """Return the rules that we ship, of kind alert or record."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"] if kind in rule]
 
 
+@cache
 def panels() -> list[dict[str, Any]]:
     """Return the panels of the dashboard that we ship, rows left out."""
     found = json.loads(DASHBOARD.read_text())["panels"]

@@ -19,6 +19,7 @@ class SlowProxy(AbstractContextManager["SlowProxy"]):
         delay_seconds: before each piece of an answer goes on.
         change: what becomes of each piece of an answer.
         passed: the bytes of questions that went on.
+        refused: the connections that were refused.
     """
 
     def __init__(self, port: int) -> None:
@@ -31,7 +32,7 @@ class SlowProxy(AbstractContextManager["SlowProxy"]):
         self._is_refusing = self._is_closed = False
         self.delay_seconds = 0.0
         self.change: Callable[[bytes], bytes] = bytes
-        self.passed = 0
+        self.passed = self.refused = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -40,6 +41,10 @@ class SlowProxy(AbstractContextManager["SlowProxy"]):
     def hang(self) -> None:
         """Let no answer through, of connections that are made meanwhile too, until ``resume``."""
         self._goes_on.clear()
+
+    def refuse_new(self) -> None:
+        """Accept no more connections that can be used, until ``resume``; those that are stay."""
+        self._is_refusing = True
 
     def refuse(self) -> None:
         """Cut all connections, and accept none that can be used, until ``resume``."""
@@ -70,6 +75,7 @@ class SlowProxy(AbstractContextManager["SlowProxy"]):
             except OSError:
                 return
             if self._is_refusing:
+                self.refused += 1
                 _end(client)
                 continue
             try:

@@ -226,6 +226,21 @@ FAMILIES: Final[dict[str, Family]] = {
         ("source",),
         "How often the store had lost revocations, which were then written to it again",
     ),
+    "authz_store_up": Family(
+        _GAUGE,
+        (),
+        "0 while the store that replicas share can't be used; empty without store",
+    ),
+    "authz_store_calls": Family(
+        _COUNTER,
+        ("operation", "result"),
+        "Calls of the store; away had no answer, held_back were not made, forgot met lost marks",
+    ),
+    "authz_store_answered_timestamp_seconds": Family(
+        _GAUGE,
+        (),
+        "When the store last answered",
+    ),
     "authz_callers_refused": Family(
         _COUNTER,
         (),

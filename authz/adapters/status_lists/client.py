@@ -51,6 +51,7 @@ JITTER: Final = 0.1  # so that replicas do not fetch at the same time
 _USED_SECONDS: Final = 600.0
 _MAX_TOLD: Final = 256  # places whose failure was logged
 _MAX_DOUBLINGS: Final = 16
+_MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _ACCEPTED: Final = re.compile(re.escape(LIST_TYPE))
 _random: Final = random.Random()  # noqa: S311 - no secret; its own, as programs seed the shared one
 _log: Final = logging.getLogger("authz.status_lists")
@@ -190,7 +191,7 @@ class StatusListClient:
         try:
             return fetch_document(ask, deadline).body
         except StatusError as error:
-            hint = "redirects are not followed" if error.status // 100 == 3 else ""  # noqa: PLR2004
+            hint = "redirects are not followed" if error.status in _MOVED else ""
             raise StatusError(error.status, hint) from None
 
     def _interval(self, found: StatusList) -> float:

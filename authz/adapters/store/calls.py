@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Final
 
 from authz.adapters.circuit_breaker import CircuitBreaker, CircuitOpenError
@@ -18,11 +19,25 @@ from authz.adapters.store.store import (
 
 FAILURES: Final = 3  # calls without an answer, one after the other
 PAUSE_SECONDS: Final = 0.5  # until a single call tries again
-_RESULTS: Final[Mapping[type[Exception], str]] = {
-    AlreadyUsedError: "used",
-    ExhaustedError: "exhausted",
-    StoreForgotError: "forgot",
-    StoreFullError: "full",
+
+
+class CallResult(StrEnum):
+    """The results of calls, as metrics count them."""
+
+    OK = "ok"
+    USED = "used"
+    EXHAUSTED = "exhausted"
+    FORGOT = "forgot"
+    FULL = "full"
+    AWAY = "away"
+    HELD_BACK = "held_back"
+
+
+_RESULTS: Final[Mapping[type[Exception], CallResult]] = {
+    AlreadyUsedError: CallResult.USED,
+    ExhaustedError: CallResult.EXHAUSTED,
+    StoreForgotError: CallResult.FORGOT,
+    StoreFullError: CallResult.FULL,
 }
 
 
@@ -49,7 +64,7 @@ class Calls:
             with self._lock:
                 self._breaker.admit(time.monotonic())
         except CircuitOpenError:
-            self._count(operation, "held_back")
+            self._count(operation, CallResult.HELD_BACK)
             raise StoreAwayError("it has not answered for a moment") from None
         try:
             yield
@@ -59,9 +74,9 @@ class Calls:
         except BaseException:
             self._failed(operation)
             raise
-        self._answered(operation, "ok")
+        self._answered(operation, CallResult.OK)
 
-    def _answered(self, operation: str, result: str) -> None:
+    def _answered(self, operation: str, result: CallResult) -> None:
         with self._lock:
             self._breaker.answered()
             self._counts[operation, result] += 1
@@ -70,9 +85,9 @@ class Calls:
     def _failed(self, operation: str) -> None:
         with self._lock:
             self._breaker.failed(time.monotonic())
-            self._counts[operation, "away"] += 1
+            self._counts[operation, CallResult.AWAY] += 1
             self.is_away = True
 
-    def _count(self, operation: str, result: str) -> None:
+    def _count(self, operation: str, result: CallResult) -> None:
         with self._lock:
             self._counts[operation, result] += 1

@@ -3,7 +3,7 @@
 import contextlib
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +34,10 @@ class Credentials(msgspec.Struct, frozen=True):
         return f"Credentials({self.user!r})"
 
 
+class UnfitError(StoreAwayError):
+    """The server answers, and must not be used as a store."""
+
+
 class ServerFacts(msgspec.Struct, frozen=True):
     """What a server says of itself when a client connects.
 
@@ -52,16 +56,16 @@ class ServerFacts(msgspec.Struct, frozen=True):
     id: str
 
     def check(self) -> None:
-        """Require a primary server that forgets nothing. Raises StoreAwayError."""
+        """Require a primary server that forgets nothing. Raises UnfitError."""
         if self.role != "master":
-            raise StoreAwayError("it is a replica, and not the primary server")
+            raise UnfitError("it is a replica, and not the primary server")
         if self.policy != "noeviction":
-            raise StoreAwayError(
+            raise UnfitError(
                 "its maxmemory-policy is not noeviction: it would forget used proofs and"
                 " revocations when it is full"
             )
         if not all(self.id.split(":")):
-            raise StoreAwayError(f"its INFO has not all of {', '.join(_ID_PARTS)}")
+            raise UnfitError(f"its INFO has not all of {', '.join(_ID_PARTS)}")
 
 
 class _Wire(AbstractConnection):
@@ -97,6 +101,7 @@ class Connection:
     After any fault but an error that was answered it is closed: an answer may still come.
 
     Attributes:
+        place: where its server is.
         facts: of its server; set by ``learn``.
         is_closed: whether it can't be used any more.
     """
@@ -112,6 +117,7 @@ class Connection:
         database: int = 0,
     ) -> None:
         """Connect and authenticate, by the deadline. Raises StoreAwayError."""
+        self.place = place
         self.is_closed = False
         self._wire: Any = None
         try:
@@ -123,15 +129,17 @@ class Connection:
             self.close()
             raise broken_fault(error, deadline) from None
 
-    def learn(self, deadline: float) -> ServerFacts:
-        """Ask the server for its facts, and keep them. Raises StoreAwayError."""
+    def learn(self, deadline: float) -> Mapping[str, str]:
+        """Ask the server for its INFO, and keep its facts. Raises StoreAwayError."""
         told = self.ask([("INFO",)], deadline)[0]
         if isinstance(told, redis.ResponseError):
             raise answered_fault(told)
         if not isinstance(told, bytes):
             raise self.unusable("it does not answer INFO")
-        self.facts = _parse_facts(told)
-        return self.facts
+        lines = told.decode("utf-8", "replace").split("\r\n", MAX_INFO_LINES)
+        found = dict(line.split(":", 1) for line in lines if ":" in line)
+        self.facts = _facts(found)
+        return found
 
     def ask(
         self, commands: Sequence[Command], deadline: float, max_bytes: int = SMALL_BYTES
@@ -218,9 +226,7 @@ class Connection:
             self._socket.close()
 
 
-def _parse_facts(told: bytes) -> ServerFacts:
-    lines = told.decode("utf-8", "replace").split("\r\n", MAX_INFO_LINES)
-    found = dict(line.split(":", 1) for line in lines if ":" in line)
+def _facts(found: Mapping[str, str]) -> ServerFacts:
     engine = "valkey" if "valkey_version" in found else "redis"
     return ServerFacts(
         engine=engine,

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from authz.adapters.store.connection import Connection, in_seconds
+from authz.adapters.store.connection import Connection, UnfitError, in_seconds
 from authz.adapters.store.locating import Locator
 from authz.adapters.store.place import Place
 from authz.adapters.store.store import StoreAwayError
@@ -178,23 +178,35 @@ class Connections:
             self._change.notify_all()
 
     def _check(self) -> None:
-        """Connect anew, and see whether the connections are still to the server to ask.
+        """See whether the connections are still to the server to ask, by a new one.
 
-        Its policy may have been changed, or the Sentinels may have chosen another one.
+        The Sentinels may have chosen another server, or its policy was changed. A check without an
+        answer changes nothing: calls find out themselves whether those that there are still serve.
         """
         self._check_at = in_seconds(CHECK_SECONDS)
-        begun = self._round
+        begun, deadline = self._round, in_seconds(CONNECT_SECONDS)
         try:
-            deadline = in_seconds(CONNECT_SECONDS)
-            fresh = self._locator.connect(self._locator.locate(deadline), deadline)
-        except StoreAwayError as error:
+            place = self._locator.locate(deadline)
+            if any(held.place != place for held in self._held()):
+                self.reset()
+            fresh = self._locator.connect(place, deadline)
+        except UnfitError as error:
             self.reset()
             self._failed(error)
-            return
+        except StoreAwayError as error:
+            _log.debug("a check of the store had no answer: %s", error)
+        else:
+            self._checked(fresh, begun)
+
+    def _checked(self, fresh: Connection, begun: int) -> None:
         with self._change:
-            held = (*self._idle, *self._taken)
-            if begun == self._round and any(one.facts != fresh.facts for one in held):
+            is_other = any(held.facts != fresh.facts for held in (*self._idle, *self._taken))
+            if begun == self._round and is_other:
                 _log.warning("the store restarted, or another server is the primary one")
                 self._drop_all()
             self._fault, self._pause_seconds = None, _FIRST_PAUSE_SECONDS
         fresh.close()
+
+    def _held(self) -> tuple[Connection, ...]:
+        with self._change:
+            return (*self._idle, *self._taken)

@@ -25,6 +25,7 @@ from authz.adapters.store.connection import (
     in_seconds,
 )
 from authz.adapters.store.connections import Connections
+from authz.adapters.store.inspection import Inspection, inspect_server
 from authz.adapters.store.locating import Locator
 from authz.adapters.store.script import load_script
 from authz.adapters.store.settings import StoreSettings
@@ -83,6 +84,15 @@ class EngineStore:
             answered_at=calls.answered_at,
             calls=calls.counts(),
         )
+
+    def inspect(self, seconds: float) -> Inspection:
+        """Ask the server about itself, for an operator. Raises StoreAwayError."""
+        deadline = in_seconds(seconds)
+        connection = self._connections.take(deadline)
+        try:
+            return inspect_server(connection, deadline)
+        finally:
+            self._connections.give_back(connection)
 
     def use(self, mark: Mark, now: float, seconds: float) -> None:
         """Mark as used, as ``Marks.use``."""

@@ -28,8 +28,11 @@ _BY_CLASS: Final[tuple[tuple[type[redis.RedisError], str], ...]] = (
     (redis.exceptions.MasterDownError, "it is a replica whose primary server is away"),
     (redis.exceptions.ClusterDownError, "its cluster is down"),
     (redis.exceptions.TryAgainError, "its cluster is moving our keys"),
-    (redis.exceptions.AskError, "its cluster is moving our keys"),
     (redis.exceptions.MovedError, "another node of its cluster has our keys"),
+    (
+        redis.exceptions.AskError,
+        "its cluster is moving our keys",
+    ),  # the class above is a part of it
     (redis.exceptions.ClusterCrossSlotError, "its cluster divides our keys: the url names a node"),
 )
 

@@ -46,10 +46,11 @@ class Locator:
         return Place(parts.hostname or "", parts.port or _DEFAULT_PORT)
 
     def connect(self, place: Place, deadline: float) -> Connection:
-        """Connect to a primary server that forgets nothing. Raises StoreAwayError."""
+        """Connect to a primary server that forgets nothing. Raises StoreAwayError, UnfitError."""
         connection = Connection(place, self._context, self._own(), deadline, self._database)
         try:
-            connection.learn(deadline).check()
+            connection.learn(deadline)
+            connection.facts.check()
         except StoreAwayError:
             connection.close()
             raise

@@ -19,6 +19,7 @@ from authz.cli.parser import (
     revocations,
     serving,
     starter,
+    store,
     token,
 )
 from authz.cli.parser.types import STDIN
@@ -37,6 +38,7 @@ _VERBS: Final[Mapping[Callable[["Verbs"], None], tuple[str, ...]]] = MappingProx
         audit.add_verbs: ("audit",),
         config.add_keys: ("keys",),
         token.add_verbs: ("token", "preset"),
+        store.add_store: ("store",),
         config.add_metadata: ("metadata",),
         config.add_gateway: ("gateway",),
         revocations.add_verbs: ("revoke", "revocations"),

@@ -28,6 +28,7 @@ _Result = pb.McpRequestResult | pb.McpResponseResult
 _CODES: Final = {
     400: pb.AuthorizationError.INVALID,
     413: pb.AuthorizationError.INVALID,
+    429: pb.AuthorizationError.RESOURCE_EXHAUSTED,
     503: pb.AuthorizationError.RESOURCE_EXHAUSTED,
 }
 

@@ -20,6 +20,8 @@ def shown_files(config: Config) -> Iterator[tuple[Place, str]]:
             section = getattr(issuer, name)
             if section is not None and section.tls is not None:
                 yield ("issuers", at, name, "tls", "certificate"), section.tls.certificate
+    if config.store is not None and config.store.tls.client is not None:
+        yield ("store", "tls", "client", "certificate"), config.store.tls.client.certificate
 
 
 def trusted_files(config: Config) -> Iterator[tuple[Place, str]]:
@@ -29,5 +31,7 @@ def trusted_files(config: Config) -> Iterator[tuple[Place, str]]:
             section = getattr(issuer, name)
             if section is not None and section.ca_file is not None:
                 yield ("issuers", at, name, "ca_file"), section.ca_file
+    if config.store is not None and config.store.tls.ca_file is not None:
+        yield ("store", "tls", "ca_file"), config.store.tls.ca_file
     if config.pdp is not None and config.pdp.ca_file is not None:
         yield ("pdp", "ca_file"), config.pdp.ca_file

@@ -14,6 +14,7 @@ from authz.review.config_check.file_checks import file_problems, file_warnings, 
 from authz.review.config_check.lint import config_warnings
 from authz.review.config_check.start_checks import start_problems
 from authz.review.config_check.starter_lint import starter_warnings
+from authz.review.config_check.store_lint import store_problems
 from authz.review.config_check.url_checks import url_problems
 from authz.review.config_check.written_files import is_same_file, written_problems, written_warnings
 from authz.transports.address_faults import UNIX
@@ -48,6 +49,7 @@ def check_config(
     config = load(files)
     missing = dict(missing_files(config)) if is_elsewhere else {}
     found = [*address_problems(config), *url_problems(config), *file_problems(config)]
+    found += store_problems(config)
     found += written_problems(config, files.paths)
     problems = [*_placed(files, _here(found, missing)), *_of_candidate(config)]
     at_start = _here(start_problems(config), missing)
@@ -103,6 +105,7 @@ def _unchecked(config: Config) -> str:
     parts = {
         "issuers' keys (authz keys fetches them)": fetched,
         "other servers": asked,
+        "the store (authz store asks it)": config.store is not None,
         "whether ports are free": bound,
     }
     return ", ".join(part for part, is_so in parts.items() if is_so)

@@ -11,6 +11,7 @@ from pathlib import Path
 from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
 from authz.adapters.signals import SignalSettings
+from authz.adapters.store import StoreSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
 from authz.core.delegation import DpopSettings, IssuerSettings
@@ -33,6 +34,7 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
             yield ("issuers", at, "introspection"), partial(_read_introspection, issuer)
         if issuer.keys is not None:
             yield from _credentials(issuer.keys, ("issuers", at, "keys"))
+    yield from _of_store(config.store)
     for receiver in receivers(config):
         yield from _receiver_files(receiver)
     if config.signals is not None:
@@ -81,6 +83,15 @@ def _receiver_files(receiver: Receiver) -> Iterator[tuple[Place, Callable[[], ob
         yield (*receiver.place, "tls", "ca_file"), partial(_read_authorities, receiver.tls.ca_file)
     if receiver.tls.client is not None:
         yield (*receiver.place, "tls"), partial(_read_client_tls, receiver.tls.client)
+
+
+def _of_store(store: StoreSettings | None) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if store is None:
+        return
+    if store.tls.ca_file is not None:
+        yield ("store", "tls", "ca_file"), partial(_read_authorities, store.tls.ca_file)
+    if store.tls.client is not None:
+        yield ("store", "tls", "client"), partial(_read_client_tls, store.tls.client)
 
 
 def _credentials(keys: KeySettings, place: Place) -> Iterator[tuple[Place, Callable[[], object]]]:

@@ -5,9 +5,12 @@ from typing import Final
 
 from authz.config import Config, Place
 from authz.core.delegation.settings import NonceNeed
+from authz.core.issuer_kind import IssuerKind
 
 # A token for one request is used within minutes of its issue; each is remembered until its end.
 LONG_SECONDS: Final = 3600.0
+# Products whose access tokens have no jti.
+_WITHOUT_ID: Final = frozenset({IssuerKind.ENTRA, IssuerKind.GOOGLE})
 Warnings = Iterator[tuple[Place, str]]
 
 
@@ -19,6 +22,9 @@ def once_warnings(config: Config) -> Warnings:
         if issuer.one_time:
             place: Place = ("issuers", at)
             yield from _unshared_tokens(config, place)
+            if issuer.kind in _WITHOUT_ID:
+                message = f"tokens of {issuer.kind} have no jti: all are refused"
+                yield (*place, "one_time"), message
             if issuer.bundle is not None:
                 message = "most JWT-SVIDs have no jti and no iat: each without is refused"
                 yield (*place, "one_time"), message

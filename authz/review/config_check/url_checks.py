@@ -8,6 +8,7 @@ from authz.core.delegation import IssuerSettings
 from authz.core.jose import KeySettings
 from authz.core.urls import is_plaintext
 from authz.review.config_check.receivers import receivers
+from authz.review.config_check.store_lint import store_places
 
 
 def url_problems(config: Config) -> Iterator[tuple[Place, str]]:
@@ -38,6 +39,8 @@ def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
             yield (*place, "poll", "url"), poll.url, poll.allow_any_address
     if config.pdp is not None:
         yield ("pdp", "url"), config.pdp.url, False
+    if config.store is not None:
+        yield from ((place, url, False) for place, url in store_places(config.store))
     for receiver in receivers(config):
         yield receiver.address_place, receiver.url, False
 

@@ -207,6 +207,7 @@ def all_of(decision: Decision, render: Callable[[Decision], Any]) -> tuple[objec
     return (values, shown, rendered.response.headers, rendered.response.removed, rendered.audit)
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("name", CONFIGS)
 def test_terms_decide_as_the_first_token_does(name: str) -> None:
     """Whichever tokens came before, a token is decided, answered and recorded as if none had."""

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -375,6 +376,7 @@ def allows(policy: Policy, query: PolicyQuery) -> bool:
     return True
 
 
+@pytest.mark.drawn
 def test_a_company_is_judged_as_its_settings_say() -> None:
     """On every one of 10,000 requests to a company, model and policy agree; a third are allowed."""
     company = Company(7)

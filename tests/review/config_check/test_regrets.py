@@ -29,6 +29,7 @@ grants:
 FIRST: Final = "server: "
 AUDIENCE: Final = "    audiences: [https://mcp.corp.example/finance]\n"
 SPIRE: Final = "workload_api: 'unix:/run/spire.sock'"
+SPIRES: Final = "    kind: spire\n"
 # All until then.
 HEAD: Final = CONFIG[: CONFIG.index(AUDIENCE) + len(AUDIENCE)]
 SHORT: Final = "##    one_time: true\n    max_lifetime: 5m\n"
@@ -114,8 +115,13 @@ REGRETS: Final = {
     ),
     "one-time tokens that workloads have": (
         f"{{jwks_uri: https://as.corp.example/jwks}}\n{AUDIENCE}",
-        f"{{spiffe_bundle: {{trust_domain: corp.example, {SPIRE}}}}}\n{AUDIENCE}{SHORT}",
+        f"{{spiffe_bundle: {{trust_domain: corp.example, {SPIRE}}}}}\n{AUDIENCE}{SPIRES}{SHORT}",
         "issuers[0].one_time: most JWT-SVIDs have no jti and no iat: each without is refused",
+    ),
+    "one-time tokens that can't be named": (
+        AUDIENCE,
+        f"{AUDIENCE}{SHORT}    kind: entra\n    actor: {{claim: azp, map: {{a: '{AGENT}'}}}}\n",
+        "issuers[0].one_time: tokens of entra have no jti: all are refused",
     ),
     "a word on an absent store, without a store": (
         FIRST,

@@ -66,6 +66,15 @@ def limits(r: random.Random, conditions: list[str]) -> Rule:
     return {name: value for name, (share, value) in some.items() if r.random() < share}
 
 
+def budget(s: str, limit: int, **more: str) -> Rule:
+    """A budget for some of the services, which does not end while it is tested."""
+    r = random.Random(s)  # not the company's own, whose later choices would change
+    if r.random() < 0.2:
+        return {}
+    per = r.choice(["agent", "principal", "pair"])
+    return {"budget": {"limit": limit, "per": per, "window": "366d", **more}}
+
+
 def rest_grants(r: random.Random, s: str) -> Grants:
     """To read, to write, and to do all in a service; often with a deny beside it."""
     hosts = [host(s)] if r.random() < 0.8 else [host(s), host(r.choice(REST))]
@@ -86,7 +95,7 @@ def rest_grants(r: random.Random, s: str) -> Grants:
         everything.append(every | {"name": "try", "shadow": True, "effect": "deny"})
     return {
         f"{s}-read": [
-            rule("list", ["GET", "HEAD"], [v1, f"{v1}/{{id}}"], [f"{s}:read"]),
+            rule("list", ["GET", "HEAD"], [v1, f"{v1}/{{id}}"], [f"{s}:read"]) | budget(s, 1),
             rule("deep", ["GET"], [f"{v1}/*/items/**", "/pub/**"], []),
         ],
         f"{s}-write": [
@@ -111,7 +120,8 @@ def mcp_grants(r: random.Random, s: str) -> Grants:
         f"{s}-use": [
             {"name": "session", "hosts": [host(s)], "methods": ["*"], "paths": ["/mcp"]}
             | {"scopes": [], "mcp": {}},
-            rule("tools", {"tools": [*r.sample(TOOLS, 4), "get_*"]}, [f"{s}:use"]),
+            rule("tools", {"tools": [*r.sample(TOOLS, 4), "get_*"]}, [f"{s}:use"])
+            | budget(s, 600, cost="amount"),
             rule("texts", {"resources": resources, "prompts": ["plan_*", "brief"]}, []),
         ],
         f"{s}-power": [

@@ -16,7 +16,7 @@ from support.company.names import (
     words,
 )
 from support.company.near_messages import change_body
-from support.company.near_tokens import OF_TOKENS
+from support.company.near_tokens import OF_TOKENS, of_another_status
 from support.docs_model import Asked
 
 Change = Callable[[random.Random, Asked], None]
@@ -42,7 +42,8 @@ def near_miss(r: random.Random, asked: Asked) -> Asked:
     if near.body and r.random() < 0.4:
         change_body(r, near)
     elif near.token and r.random() < 0.6:
-        change_token = r.choice(OF_TOKENS)
+        of_status = [of_another_status] * 9 if "status" in near.token.claims else []
+        change_token = r.choice([*OF_TOKENS, *of_status])
         change_token(r, near.token)
         near.near_miss = change_token.__name__
     else:

@@ -11,6 +11,7 @@ from support.company.names import (
     LEGACY_ISSUER,
     PARTNER_ISSUER,
     STAFF_ISSUER,
+    STATUSES,
     STRANGER,
     SUSPENDED,
 )
@@ -139,6 +140,18 @@ def restricted(r: random.Random, token: Token) -> None:
         token.claims["act"] |= r.choice(of_act)
     else:
         token.claims[r.choice(["status", "authorization_details", "exi", "crit"])] = {}
+
+
+def of_another_status(r: random.Random, token: Token) -> None:
+    """A place that does not count, is not in the list, in a list that is away, or no place."""
+    entry = token.claims["status"]["status_list"]
+    if r.random() < 0.5:
+        entry["idx"] = r.choice([1, 2, 3, len(STATUSES), 10**18, -1, 4.0, True, "4", None])
+        return
+    token.statuses = ()
+    above = entry["uri"].removesuffix("/1")
+    away, *elsewhere = "/2", "", "/", "/.1", "/../1", "/%31", "/1?x", "//1"
+    entry["uri"] = r.choice([above + name for name in (away, away, away, *elsewhere)] + [None])
 
 
 def about_person(r: random.Random, token: Token) -> None:

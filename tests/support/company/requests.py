@@ -14,6 +14,7 @@ from support.company.names import (
     LEGACY_ISSUER,
     PARTNER_ISSUER,
     STAFF_ISSUER,
+    STATUSES,
     STRANGER,
     SUSPENDED,
     agent,
@@ -178,7 +179,13 @@ class Requests:
                 claims["act"] = {"sub": r.choice([name, claims["azp"]])}
         else:
             claims["act"] = self._act(name, rule)
-        return Token(claims, typ=r.choice(["at+jwt", "JWT"]) if is_partner else "at+jwt")
+        token = Token(claims, typ=r.choice(["at+jwt", "JWT"]) if is_partner else "at+jwt")
+        if claims["iss"] == STAFF_ISSUER and r.random() < 0.3:
+            uri = self._config["issuers"][0]["status_list"]["uris"][0].replace("*", "1")
+            at = r.randrange(0, len(STATUSES), 4)
+            claims["status"] = {"status_list": {"idx": at, "uri": uri}}
+            token.statuses = STATUSES
+        return token
 
     def _suit_condition(self, condition: str, claims: Claims, scopes: set[str]) -> None:
         """Change claims so that the condition holds."""

@@ -7,9 +7,16 @@ from typing import Any
 from authz._pb import ext_authz_pb2 as pb
 from lab.ca import Authority
 from lab.issuer import Issuer, sign_raw
-from support.company.names import LEGACY_ISSUER, PARTNER_ISSUER, STAFF_ISSUER, agent
+from support.company.names import (
+    LEGACY_ISSUER,
+    PARTNER_ISSUER,
+    STAFF_ISSUER,
+    STATUSES,
+    agent,
+)
 from support.company.vendors import VENDORS
 from support.docs_model import Asked, Token
+from support.status_server import StatusServer
 
 HOUR_SECONDS = 3600.0
 
@@ -25,6 +32,10 @@ class Wire:
         self._issuers = {url: Issuer(url, "") for url in urls}
         for number, issuer in enumerate(self._issuers.values()):
             (folder / f"keys-{number}.json").write_bytes(issuer.jwks())
+
+    def publish(self, server: StatusServer) -> None:
+        """Publish the status list of staff."""
+        server.publish(self._issuers[STAFF_ISSUER], STATUSES)
 
     def check_request(self, asked: Asked) -> pb.CheckRequest:
         """As a proxy sends it, with headers as they came."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 Config = Mapping[str, Any]
@@ -10,11 +11,15 @@ Rule = Mapping[str, Any]
 
 @dataclass
 class Token:
-    """A token by its claims; ``typ`` "" for none; ``defect`` is "alg", "kid", "signature" or ""."""
+    """A token by its claims; ``typ`` "" for none; ``defect`` is "alg", "kid", "signature" or "".
+
+    ``statuses`` are the numbers of the status list that it names, none for a list that is away.
+    """
 
     claims: dict[str, Any]
     typ: str = "at+jwt"
     defect: str = ""
+    statuses: tuple[int, ...] = ()
 
 
 @dataclass
@@ -60,11 +65,21 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Spend:
+    """A part of a budget, which is named by its rule and by whose it is."""
+
+    budget: tuple[Any, ...]
+    cost: Fraction
+    limit: Fraction
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """Allowed with these headers, or refused for one of these reasons."""
+    """Allowed with these headers, if budgets have room; or refused for one of these reasons."""
 
     reasons: frozenset[str] = frozenset()
     headers: Mapping[str, str] = field(default_factory=dict)
+    spends: frozenset[Spend] = frozenset()
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is no error

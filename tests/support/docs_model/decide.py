@@ -8,19 +8,25 @@ from support.docs_model.asked import Asked, Config, Known, Refused, Rule, Verdic
 from support.docs_model.calls import Call, read_calls
 from support.docs_model.paths import accepted_by, host_fits, host_of, path_fits, read_path
 from support.docs_model.policy import check_policy
-from support.docs_model.tokens import is_authenticated, is_own, read_actors, read_token
+from support.docs_model.tokens import (
+    check_status,
+    is_authenticated,
+    is_own,
+    read_actors,
+    read_token,
+)
 
 
 def decide(config: Config, asked: Asked, now: float) -> Verdict:
     """What the docs say of a request at a time, in seconds of Unix time."""
     try:
-        return Verdict(headers=allowed(config, asked, now))
+        return allowed(config, asked, now)
     except Refused as refused:
         return Verdict(refused.reasons)
 
 
-def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
-    """The identity headers of an allowed request. Raises Refused."""
+def allowed(config: Config, asked: Asked, now: float) -> Verdict:
+    """The identity headers of an allowed request, and what it spends. Raises Refused."""
     host = host_of(asked.host)
     if not re.fullmatch("[A-Z][A-Z-]*", asked.method):
         raise Refused("path_ambiguous")
@@ -45,6 +51,7 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
         actors = read_actors(config, asked.token, asked.agent, route)
         if not is_authenticated(route, claims, now):
             raise Refused("step_up")
+        check_status(config, asked.token)
         known = replace(
             known,
             actors=actors,
@@ -53,8 +60,8 @@ def allowed(config: Config, asked: Asked, now: float) -> Mapping[str, str]:
             is_autonomous=is_own(config, claims, asked.agent),
         )
         calls = read_calls(config, route, asked, segments)
-    check_policy(config, known, calls)
-    return headers_of(known)
+    spends = check_policy(config, known, calls)
+    return Verdict(headers=headers_of(known), spends=frozenset(spends))
 
 
 def find_route(config: Config, host: str, segments: list[str], name: str) -> Rule:

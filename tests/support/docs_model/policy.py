@@ -8,7 +8,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from support.docs_model.asked import Config, Known, Refused, Rule, seconds
+from support.docs_model.asked import Config, Known, Refused, Rule, Spend, seconds
+from support.docs_model.budgets import cost_of, spends_of
 from support.docs_model.calls import Call
 from support.docs_model.conditions import CONDITIONS, NoValueError
 from support.docs_model.elsewhere import elsewhere
@@ -28,8 +29,11 @@ class Side:
     is_unrestricted: bool
 
 
-def check_policy(config: Config, known: Known, calls: list[Call | None]) -> None:
-    """Refuse unless both sides allow every call. Without a token the agent's side alone allows."""
+def check_policy(config: Config, known: Known, calls: list[Call | None]) -> set[Spend]:
+    """Refuse unless both sides allow every call, and say what is spent of budgets.
+
+    Without a token the agent's side alone allows.
+    """
     agents = agent_entries(config, known.agent)
     principals = principal_entries(config, known, "yes")
     perhaps = principal_entries(config, known, "perhaps")
@@ -44,6 +48,15 @@ def check_policy(config: Config, known: Known, calls: list[Call | None]) -> None
     refusals = [reasons for call in calls if (reasons := refusal(sides, denies, known, call))]
     if refusals:
         raise Refused(*set().union(*refusals))  # of several calls any may be told
+    found = [spends_of(fitting(sides, known, call), known, call) for call in calls]
+    return set().union(*found)
+
+
+def fitting(sides: list[Side], known: Known, call: Call | None) -> Iterator[list[Rule]]:
+    """The rules of each side that allow a call."""
+    for side in sides:
+        about = (rule for rule in side.allows if is_about(rule, known, call))
+        yield [rule for rule in about if not misses(rule, known, call)]
 
 
 def standing(
@@ -170,7 +183,8 @@ def rules_of(config: Config, entries: list[Rule]) -> Iterator[Rule]:
     """The rules of their grants; a shadow rule is only watched."""
     for entry in entries:
         for grant in entry.get("grants", []):
-            yield from (rule for rule in config["grants"][grant] if not rule.get("shadow"))
+            rules = config["grants"][grant]
+            yield from ({**rule, "grant": grant} for rule in rules if not rule.get("shadow"))
 
 
 def refusal(sides: list[Side], denies: list[Rule], known: Known, call: Call | None) -> set[str]:
@@ -233,6 +247,7 @@ def misses(rule: Rule, known: Known, call: Call | None) -> set[str]:
         and chain_fits(rule, known)
         and any(is_open(window, known.now) for window in rule.get("during", [{}]))
         and holds(rule, known, call)
+        and ("budget" not in rule or cost_of(rule, call) is not None)
     ):
         missing.add("hard")
     return missing

@@ -43,9 +43,52 @@ def read_token(config: Config, token: Token, route: Rule, now: float) -> frozens
     for name in names + ["jti"] * ("jti" in claims or issuer.get("one_time", False)):
         if not is_name(claims.get(name)):
             raise Refused("token_claim")
-    if any(name in claims for name in RESTRICTIONS):
-        raise Refused("token_claim")
+    check_restrictions(issuer, claims)
     return scopes_of(claims.get(issuer.get("scope_claim", "scope"), ""))
+
+
+def check_restrictions(issuer: Rule, claims: Rule) -> None:
+    """Nothing takes something away without being checked."""
+    checked = {"status"} & claims.keys() if "status_list" in issuer else set()
+    if any(name in claims for name in RESTRICTIONS if name not in checked):
+        raise Refused("token_claim")
+    if checked and not is_place(issuer["status_list"], claims["status"]):
+        raise Refused("token_claim")
+
+
+def is_place(lists: Rule, status: Any) -> bool:
+    """Whether a status is a place in a list at one of the config's places, and nothing else."""
+    entry = status.get("status_list") if isinstance(status, dict) and len(status) == 1 else None
+    if not isinstance(entry, dict):
+        return False
+    index, uri = entry.get("idx"), entry.get("uri")
+    return type(index) is int and index >= 0 and any(is_at(place, uri) for place in lists["uris"])
+
+
+def is_at(place: str, uri: Any) -> bool:
+    """Whether a list is at a place, or below one that ends in a star, by plain names."""
+    if not isinstance(uri, str) or not place.endswith("/*"):
+        return bool(uri == place)
+    above = place[:-1]
+    names = uri[len(above) :].split("/")
+    plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+    return uri.startswith(above) and all(
+        name and name[0] != "." and set(name) <= set(plain) for name in names
+    )
+
+
+def check_status(config: Config, token: Token) -> None:
+    """The last step: the status list that the token names says 0 of it."""
+    issuer = issuer_of(config, token.claims)
+    if "status_list" not in issuer or "status" not in token.claims:
+        return
+    index = token.claims["status"]["status_list"]["idx"]
+    if not token.statuses:
+        raise Refused("status_unavailable")
+    if index >= len(token.statuses):
+        raise Refused("token_claim")
+    if token.statuses[index] != 0:
+        raise Refused("token_revoked")
 
 
 def is_other_kind(claims: Rule) -> bool:

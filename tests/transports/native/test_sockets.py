@@ -26,9 +26,9 @@ from support.world import wait_until
 
 TCP = "127.0.0.1:0"
 MAX_ID = 2**31 - 1
+NO_METHOD = block_of("/no/method")
 REFUSED_CALLS = b"".join(
-    frame(HEADERS, END_HEADERS | END_STREAM, n, block_of("/no/method"))
-    for n in range(1, 120_000, 2)
+    frame(HEADERS, END_HEADERS | END_STREAM, n, NO_METHOD) for n in range(1, 120_000, 2)
 )
 
 
