@@ -46,7 +46,7 @@ class ReceiverError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """What a path is for.
 
     Attributes:
@@ -73,13 +73,13 @@ class SignalReceiver:
     def __init__(
         self,
         address: str,
-        places: Mapping[str, Place],
+        endpoints: Mapping[str, Endpoint],
         intake: Intake,
         certificate: ListenerCertificate | None,
     ) -> None:
         """Take host:port, what each path is for, and the certificate; ``start`` listens."""
         self.address = address
-        self._places = places
+        self._endpoints = endpoints
         self._intake = intake
         self._certificate = certificate
         self._server: BoundedHttpServer | None = None
@@ -115,23 +115,23 @@ class SignalReceiver:
             self._server.server_close()
             self._server = None
 
-    def place_of(self, path: str) -> Place | None:
+    def endpoint_of(self, path: str) -> Endpoint | None:
         """Return what a path is for, None if nothing is posted there."""
-        return self._places.get(path)
+        return self._endpoints.get(path)
 
-    def answer(self, place: Place, body: bytes) -> Reply:
+    def answer(self, endpoint: Endpoint, body: bytes) -> Reply:
         """Return the answer to a POST, whose body is one of our types. Never raises."""
         try:
             text = body.decode("ascii")
         except UnicodeDecodeError:
-            return _refusal(SignalFault.INVALID_REQUEST, "the body is not ASCII", place)
+            return _refusal(SignalFault.INVALID_REQUEST, "the body is not ASCII", endpoint)
         try:
-            if place.token_file is None:
-                self._intake.take_logout_token(_logout_token(text), place.party)
+            if endpoint.token_file is None:
+                self._intake.take_logout_token(_logout_token(text), endpoint.party)
                 return Reply(200, None, _NOT_STORED)
-            self._intake.take_event_token(text, place.party)
+            self._intake.take_event_token(text, endpoint.party)
         except SignalError as error:
-            return _refusal(error.fault, str(error), place)
+            return _refusal(error.fault, str(error), endpoint)
         except SignalDelayedError:  # whose words are for operators
             return Reply(503, None, (("retry-after", str(RETRY_SECONDS)), *_NOT_STORED))
         return Reply(202)
@@ -140,27 +140,27 @@ class SignalReceiver:
 _NOT_STORED: Final = (("cache-control", "no-store"),)  # OIDC Back-Channel Logout section 2.8
 
 
-def check_request(place: Place, headers: Mapping[str, str]) -> Reply | None:
+def check_request(endpoint: Endpoint, headers: Mapping[str, str]) -> Reply | None:
     """Return the refusal of a request by its headers, before anything is parsed; None for none."""
-    if place.token_file is not None and (refusal := _unauthenticated(place, headers)):
+    if endpoint.token_file is not None and (refusal := _unauthenticated(endpoint, headers)):
         return refusal
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    wanted = _FORM_TYPE if place.token_file is None else _SET_TYPE
+    wanted = _FORM_TYPE if endpoint.token_file is None else _SET_TYPE
     if kind != wanted:
-        return _refusal(SignalFault.INVALID_REQUEST, f"the content-type is not {wanted}", place)
+        return _refusal(SignalFault.INVALID_REQUEST, f"the content-type is not {wanted}", endpoint)
     return None
 
 
-def _unauthenticated(place: Place, headers: Mapping[str, str]) -> Reply | None:
+def _unauthenticated(endpoint: Endpoint, headers: Mapping[str, str]) -> Reply | None:
     """Refuse a request without the bearer token (RFC 8935 section 2.3)."""
     try:
-        expected = read_bearer_token(place.token_file or "")
+        expected = read_bearer_token(endpoint.token_file or "")
     except FetchError as error:
-        _log.error("no event of %s can be taken: %s", place.party.sender.issuer, error)
+        _log.error("no event of %s can be taken: %s", endpoint.party.sender.issuer, error)
         return Reply(503, None, (("retry-after", str(RETRY_SECONDS)),))
     shown = _BEARER.fullmatch(headers.get("authorization", ""))
     if shown is None or not compare_digest(shown[1].encode(), expected.encode()):
-        return _refusal(SignalFault.AUTHENTICATION_FAILED, "the bearer token is not ours", place)
+        return _refusal(SignalFault.AUTHENTICATION_FAILED, "the bearer token is not ours", endpoint)
     return None
 
 
@@ -176,9 +176,9 @@ def _logout_token(form: str) -> str:
     return tokens[0]
 
 
-def _refusal(fault: SignalFault, message: str, place: Place) -> Reply:
+def _refusal(fault: SignalFault, message: str, endpoint: Endpoint) -> Reply:
     """Build a refusal: of an event by RFC 8935 section 2.4, of a logout as OAuth's."""
-    if place.token_file is None:
+    if endpoint.token_file is None:
         body = {"error": str(fault), "error_description": message}
         return Reply(400, body, _NOT_STORED)
     headers = (("content-language", "en"),)
@@ -220,8 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(reply)
 
     def _answer(self) -> Reply:
-        place = self.receiver.place_of(self.path)
-        if place is None:
+        endpoint = self.receiver.endpoint_of(self.path)
+        if endpoint is None:
             return Reply(404)
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = body_length(headers, self.headers.get_all("content-length", []))
@@ -231,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < length:
             return Reply(400)
         self.server.answering(self.connection)
-        return check_request(place, headers) or self.receiver.answer(place, body)
+        return check_request(endpoint, headers) or self.receiver.answer(endpoint, body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse, and repeat nothing of the request."""
