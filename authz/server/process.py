@@ -88,8 +88,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start every part except the listening sockets, which wait for keys.
 
-        Raises TransportError, RevocationError, AuditError, KeyStoreError, AdminError,
-        ReceiverError.
+        Raises TransportError, RevocationError, AuditError, KeyStoreError, ListenError.
         """
         if self._config.server.pin:
             _pin(self._worker)

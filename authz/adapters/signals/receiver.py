@@ -6,12 +6,9 @@ request on each connection. What it is asked beyond that is refused before anyth
 
 import logging
 import re
-import socket
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hmac import compare_digest
-from http.server import BaseHTTPRequestHandler
 from typing import ClassVar, Final
 from urllib.parse import parse_qs
 
@@ -19,7 +16,13 @@ import msgspec
 
 from authz.adapters.client_credentials import read_bearer_token
 from authz.adapters.fetched import FetchError
-from authz.adapters.http_server import BoundedHttpServer, RequestHead, ServerLimits
+from authz.adapters.http_server import (
+    NOT_ALLOWED,
+    BoundedHttpServer,
+    QuietHandler,
+    ServerLimits,
+    listen,
+)
 from authz.adapters.signals.certificate import ListenerCertificate
 from authz.adapters.signals.intake import Intake, Party, SignalDelayedError
 from authz.core.signals.errors import SignalError, SignalFault
@@ -30,19 +33,13 @@ CONNECTIONS: Final = 32  # at once, with a thread each
 # A TLS handshake takes a millisecond or two of a core that decides too.
 ACCEPTED_A_SECOND: Final = 50.0
 RETRY_SECONDS: Final = 5
-_POLL_SECONDS: Final = 0.1
-_NOT_IMPLEMENTED: Final = 501  # the standard library's answer to an unsupported method
-_NOT_ALLOWED: Final = 405
 _MAX_BODY_BYTES: Final = MAX_TOKEN_BYTES + 1024  # a form has a name and a sign more
 _LENGTH: Final = re.compile(r"[0-9]{1,7}")
 _BEARER: Final = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)")
 _SET_TYPE: Final = "application/secevent+jwt"
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_LIMITS: Final = ServerLimits("signals", REQUEST_SECONDS, CONNECTIONS, ACCEPTED_A_SECOND)
 _log: Final = logging.getLogger("authz.signals")
-
-
-class ReceiverError(RuntimeError):
-    """Signals that we can't listen for signals; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,34 +82,17 @@ class SignalReceiver:
         self._server: BoundedHttpServer | None = None
 
     def start(self) -> None:
-        """Listen. Raises ReceiverError."""
-        host, _, port = self.address.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        limits = ServerLimits("signals", REQUEST_SECONDS, CONNECTIONS, ACCEPTED_A_SECOND)
+        """Listen. Raises ListenError."""
         context = None if self._certificate is None else self._certificate.context
         handler = type("Handler", (_Handler,), {"receiver": self})
-        try:
-            place = host.strip("[]"), int(port)
-            server = BoundedHttpServer(family, place, handler, limits, context)
-        except (OSError, OverflowError) as error:
-            raise ReceiverError(f"can't listen on {self.address} for signals: {error}") from None
-        self.address = f"{host}:{server.server_port}"
-        thread = threading.Thread(
-            target=server.serve_forever, args=(_POLL_SECONDS,), name="signals", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:  # the system has no more threads
-            server.server_close()
-            raise ReceiverError(f"can't listen on {self.address} for signals: {error}") from None
-        self._server = server
+        server = self._server = listen(self.address, handler, _LIMITS, context)
+        self.address = server.address_of(self.address)
         _log.info("receiving signals", extra={"listen": self.address})
 
     def close(self) -> None:
         """Stop listening."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.stop()
             self._server = None
 
     def endpoint_of(self, path: str) -> Endpoint | None:
@@ -198,18 +178,13 @@ def body_length(headers: Mapping[str, str], lengths: list[str]) -> int | Reply:
     return length if length <= _MAX_BODY_BYTES else Reply(413)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     """Reads a request and writes the answer; a subclass has the receiver."""
 
     receiver: ClassVar[SignalReceiver]
     timeout = REQUEST_SECONDS
-    server: BoundedHttpServer
 
-    def parse_request(self) -> bool:
-        self.rfile = RequestHead(self.rfile)  # type: ignore[assignment] # all that is used
-        return super().parse_request()
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the library's name
         try:
             reply = self._answer()
         except OSError:  # the client has left, or took too long
@@ -233,11 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.answering(self.connection)
         return check_request(endpoint, headers) or self.receiver.answer(endpoint, body)
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse, and repeat nothing of the request."""
-        del message, explain
-        status = _NOT_ALLOWED if code == _NOT_IMPLEMENTED else code
-        allowed = (("allow", "POST"),) if status == _NOT_ALLOWED else ()
+    def refuse(self, status: int) -> None:
+        allowed = (("allow", "POST"),) if status == NOT_ALLOWED else ()
         self._reply(Reply(status, None, allowed))
 
     def _reply(self, reply: Reply) -> None:
@@ -250,9 +222,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def version_string(self) -> str:
-        return "agent-authz"
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing here: the intake logs what it takes and refuses."""
