@@ -4,8 +4,6 @@ A budget is spent once the call is otherwise allowed, and nothing is given back.
 spent in one step: all of it, or nothing. Budgets in shadow are spent apart, and only noted.
 """
 
-import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -22,6 +20,7 @@ from authz.adapters.store.store import (
     StoreError,
     StoreFullError,
 )
+from authz.adapters.tally import Tally
 from authz.core.decision import Allow, Effect, Shadow, ShadowBy, Spending
 from authz.core.reason import RETRY_AFTER, Denied, Reason
 
@@ -63,13 +62,11 @@ class Spender:
         self.is_shared = is_shared
         self._store = store
         self._own = MemoryBudgets()
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, SpendResult]] = Counter()
+        self._tally: Tally[tuple[str, SpendResult]] = Tally()
 
     def status(self) -> SpenderStatus:
         """Return the number of spendings so far."""
-        with self._lock:
-            return SpenderStatus(dict(self._counts))
+        return SpenderStatus(self._tally.counts())
 
     def spend(self, allow: Allow, now: float, left: Callable[[], float]) -> Allow:
         """Spend the budgets of an allow; return it with notes of those in shadow.
@@ -159,9 +156,7 @@ class Spender:
         return SpendResult.SPENT
 
     def _count(self, spendings: Sequence[Spending], result: SpendResult) -> None:
-        with self._lock:
-            for spending in spendings:
-                self._counts[spending.rule, result] += 1
+        self._tally.add(*((spending.rule, result) for spending in spendings))
 
 
 def _charges(spendings: Sequence[Spending]) -> list[Charge]:

@@ -4,8 +4,6 @@ The store keeps the marks, for all replicas or for this process alone. What it c
 is refused, unless the settings let this process's own marks count while a shared store is away.
 """
 
-import threading
-from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
@@ -24,6 +22,7 @@ from authz.adapters.store.store import (
     StoreForgotError,
     StoreFullError,
 )
+from authz.adapters.tally import Tally
 from authz.core.choice import WhenAway
 from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
@@ -74,13 +73,11 @@ class SingleUses:
         self._store = store
         is_local = is_shared and settings.when_away is WhenAway.LOCAL
         self._local = MemoryStore(settings.entries) if is_local else None
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[UseKind, UseResult]] = Counter()
+        self._tally: Tally[tuple[UseKind, UseResult]] = Tally()
 
     def status(self) -> SingleUseStatus:
         """Return the number of uses so far."""
-        with self._lock:
-            return SingleUseStatus(dict(self._counts))
+        return SingleUseStatus(self._tally.counts())
 
     def use(self, once: SingleUse, attempt: bytes, now: float, seconds: float) -> None:
         """Check that it is unused and mark it as used, in one step; ``now`` is unix seconds.
@@ -93,8 +90,7 @@ class SingleUses:
         if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
         result, detail = self._used(once, attempt, now, seconds)
-        with self._lock:
-            self._counts[once.kind, result] += 1
+        self._tally.add((once.kind, result))
         if detail:
             raise _refusal(once.kind, result, detail)
 
