@@ -197,7 +197,7 @@ def test_a_long_refresh_tells_its_progress(tmp_path: Path) -> None:
     assert any(0 < beat < 20_000 for beat in beats)  # while they were added
     path.write_text("")
     beats.clear()
-    revocations.settle()
+    rest(revocations)
     assert len(revocations.current) == 0
     assert beats
 
