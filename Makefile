@@ -51,7 +51,8 @@ test test-keycloak: export PYTHONDONTWRITEBYTECODE =
 
 test: setup ## all tests, the ones through a real Envoy included, with branch coverage
 	@rm -f .coverage .coverage.*
-	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -q -n $(TESTERS) --dist loadfile
+	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -q -n $(TESTERS) --dist loadfile \
+		--no-loadscope-reorder # tests/conftest.py has the order: those with few tests are the long ones
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
