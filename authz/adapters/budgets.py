@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from authz.adapters.store.budgets import MemoryBudgets
+from authz.adapters.store.memory_budgets import MemoryBudgets
 from authz.adapters.store.store import (
     Budgets,
     Charge,
