@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cachetools import TTLCache
 
 from authz.adapters.signals.status import SignalCounts, SignalResult
 from authz.adapters.signals.writer import RevocationWriter, WriteError
+from authz.adapters.signing_keys import SigningKeys
 from authz.core.jose.jws import Jws
-from authz.core.jose.key_set import KeySet
 from authz.core.signals.effects import SignalEffect, effect_of, effect_of_logout
 from authz.core.signals.errors import SignalError, SignalFault, SignalUnverifiedError
 from authz.core.signals.events import LOGOUT, OTHER
@@ -41,22 +41,12 @@ class SignalDelayedError(Exception):
     """Signals that a signal could not be taken now: the other side has to send it again."""
 
 
-class SignalKeys(Protocol):
-    """Keys by the name of their source."""
-
-    def get(self, issuer: str) -> KeySet | None:
-        """Return the last good set, None if there never was one. Never waits."""
-
-    def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
-        """Fetch for an unknown key, within the timeout; return whether it is known now."""
-
-
 @dataclass(frozen=True, slots=True)
 class Party:
     """A sender, and the source of its keys."""
 
     sender: SignalSender
-    keys: SignalKeys
+    keys: SigningKeys
     keys_name: str
 
 
