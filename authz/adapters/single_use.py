@@ -14,6 +14,7 @@ import msgspec
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import (
+    CLOCKS_DIFFER_SECONDS,
     AlreadyUsedError,
     Mark,
     Marks,
@@ -28,10 +29,6 @@ from authz.core.choice import WhenAway
 from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
 
-# How far the clocks of replicas, and of the store, may differ. Marks are kept for so much longer,
-# and count as made so much earlier. Also longer than the longest wait for a store, so that a mark
-# does not end while it is being made.
-CLOCKS_DIFFER_SECONDS: Final = 5.0
 # An answer takes a fraction of a millisecond; to give up sooner would look like the store's fault.
 MIN_SECONDS: Final = 0.01
 _RETRY: Final = (("retry-after", "1"),)
@@ -109,6 +106,7 @@ class SingleUses:
         """Return what becomes of a use, and why it is refused, "" if it is not."""
         if now >= once.until:  # it waited, and its mark would not be kept
             return UseResult.ENDED, f"the {once.kind} ended while the check waited"
+        # Kept for longer, and taken for older, by as much as the clocks may differ.
         made_at, until = once.made_at - CLOCKS_DIFFER_SECONDS, once.until + CLOCKS_DIFFER_SECONDS
         # A digest, as a client may choose a part of the name, of any length.
         mark = Mark(_named(once), sha256(attempt).digest(), made_at, until)
@@ -118,8 +116,6 @@ class SingleUses:
             return UseResult.USED, f"the {once.kind} was used before"
         except (StoreFullError, StoreBusyError) as error:
             return _OVERLOADS[type(error)], str(error)
-        except StoreForgotError as error:
-            return UseResult.AWAY, f"the {once.kind} is older than the store's memory: {error}"
         except StoreError as error:
             return UseResult.AWAY, str(error)
 

@@ -6,9 +6,13 @@ seconds.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+# How far the clocks of servers may differ; each from the store's by half of it. Also longer than
+# the longest wait for a store, so that a mark does not end while it is being made.
+CLOCKS_DIFFER_SECONDS: Final = 5.0
 
 
 class StoreError(Exception):
