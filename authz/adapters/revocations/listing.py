@@ -130,13 +130,13 @@ class KnownEntries:
 
         What was left out counts again if the clock was set back.
         """
-        before, revived = self._expired_at, 0
-        if self.current.expire(now):
-            self._expired_at = max(before, now)
-        if now < before:
+        gone, revived = self.current.expire(now), 0
+        if now < self._expired_at:
             self._expired_at = now
             revived = self._revive(now)
-        return bool(revived) or self._expired_at != before
+        elif gone:
+            self._expired_at = now
+        return bool(gone or revived)
 
     def _revive(self, now: float) -> int:
         """Put into force what was left out and has not expired; return the number of entries."""

@@ -21,7 +21,7 @@ from authz.adapters.status_lists.client import (
 )
 from authz.adapters.status_lists.news import PacedNews
 from authz.core.delegation import IssuerSettings
-from authz.core.delegation.status_list import StatusList
+from authz.core.delegation.status_list_token import StatusList
 from authz.core.needs import StatusListNeeded
 
 __all__ = [

@@ -21,21 +21,21 @@ EXPIRED_SECONDS: Final = 86_400.0
 STORE_SECONDS: Final = 5.0  # the other side waits longer, and tries again
 
 
-class SinkError(Exception):
+class WriteError(Exception):
     """Signals that nothing certain was written; the message is for operators."""
 
 
-class RevocationSink(Protocol):
+class RevocationWriter(Protocol):
     """Where entries are written. On return they will count, also after a restart."""
 
     def add(self, entries: Sequence[Revocation], by: str) -> None:
-        """Add entries; those that are there stay. Raises SinkError."""
+        """Add entries; those that are there stay. Raises WriteError."""
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
-        """Take back what the restorations say, and return how many entries. Raises SinkError."""
+        """Take back what the restorations say, and return how many entries. Raises WriteError."""
 
 
-class StoreSink:
+class StoreWriter:
     """Writes to the store that replicas share."""
 
     def __init__(self, register: Register) -> None:
@@ -48,7 +48,7 @@ class StoreSink:
         try:
             self._register.add(lines, by, STORE_SECONDS)
         except StoreError as error:
-            raise SinkError(f"the store: {error}") from None
+            raise WriteError(f"the store: {error}") from None
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
         """Take entries back; those that another process has just taken back don't matter."""
@@ -59,11 +59,11 @@ class StoreSink:
             if ids:
                 self._register.take_back(ids, by, "", STORE_SECONDS)
         except StoreError as error:
-            raise SinkError(f"the store: {error}") from None
+            raise WriteError(f"the store: {error}") from None
         return len(ids)
 
 
-class FileSink:
+class FileWriter:
     """Appends to the revocation file."""
 
     def __init__(self, path: Path) -> None:
@@ -76,7 +76,7 @@ class FileSink:
         try:
             writing.append_all(self._path, entries, _expired)
         except RevocationError as error:
-            raise SinkError(str(error)) from None
+            raise WriteError(str(error)) from None
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
         """Remove lines."""
@@ -87,9 +87,9 @@ class FileSink:
             if ids:
                 writing.take_back(self._path, ids)
         except OSError as error:
-            raise SinkError(f"{self._path}: {error.strerror}") from None
+            raise WriteError(f"{self._path}: {error.strerror}") from None
         except RevocationError as error:
-            raise SinkError(str(error)) from None
+            raise WriteError(str(error)) from None
         return len(ids)
 
 
@@ -112,7 +112,7 @@ def _checked(entry: Revocation) -> Revocation:
     try:
         entry.check()
     except RevocationError as error:
-        raise SinkError(str(error)) from None
+        raise WriteError(str(error)) from None
     return entry
 
 
