@@ -6,7 +6,7 @@ for a wall clock that was set back, after which an allow may stand for ``ttl``.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import product
@@ -150,6 +150,11 @@ class Revoked:
         check_all(self.of_store.values(), agent, delegation, operations)
         if self.is_refusing:
             raise Denied(Reason.STORE_UNAVAILABLE)
+
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Those of the agents that are revoked."""
+        entries = (*self.in_file, *self.of_store.values())
+        return tuple({*agents} & {entry.agent for entry in entries if entry.agent})
 
     def write_file(self, entries: list[Revocation]) -> None:
         """Replace the file."""

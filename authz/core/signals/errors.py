@@ -26,5 +26,9 @@ class SignalError(Exception):
         self.fault = fault
 
 
+class SignalKeyUnknownError(SignalError):
+    """Signals a token whose key its sender does not publish, or not yet."""
+
+
 class SignalUnverifiedError(Exception):
     """Signals a token that can't be verified now, as there are no keys: it may be good later."""
