@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import (
@@ -22,7 +23,6 @@ from authz.adapters.store.store import (
     StoreForgotError,
     StoreFullError,
 )
-from authz.adapters.tally import Tally
 from authz.core.choice import WhenAway
 from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
@@ -73,11 +73,11 @@ class SingleUses:
         self._store = store
         is_local = is_shared and settings.when_away is WhenAway.LOCAL
         self._local = MemoryStore(settings.entries) if is_local else None
-        self._tally: Tally[tuple[UseKind, UseResult]] = Tally()
+        self._counter: LockedCounter[tuple[UseKind, UseResult]] = LockedCounter()
 
     def status(self) -> SingleUseStatus:
         """Return the number of uses so far."""
-        return SingleUseStatus(self._tally.counts())
+        return SingleUseStatus(self._counter.counts())
 
     def use(self, once: SingleUse, attempt: bytes, now: float, seconds: float) -> None:
         """Check that it is unused and mark it as used, in one step; ``now`` is unix seconds.
@@ -90,7 +90,7 @@ class SingleUses:
         if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
         result, detail = self._used(once, attempt, now, seconds)
-        self._tally.add((once.kind, result))
+        self._counter.add((once.kind, result))
         if detail:
             raise _refusal(once.kind, result, detail)
 
