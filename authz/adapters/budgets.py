@@ -18,6 +18,7 @@ from authz.adapters.store.store import (
     Budgets,
     Charge,
     ExhaustedError,
+    StoreBusyError,
     StoreError,
     StoreFullError,
 )
@@ -33,7 +34,7 @@ class SpendResult(StrEnum):
     """What became of a spending.
 
     Spent; spent in this process alone, since the store was away; refused, or noted in shadow, since
-    there was no room; or refused because the store was away or full.
+    there was no room; or refused because the store was away or full, or too many waited for it.
     """
 
     SPENT = "spent"
@@ -42,6 +43,13 @@ class SpendResult(StrEnum):
     SHADOW_EXHAUSTED = "shadow_exhausted"
     AWAY = "away"
     FULL = "full"
+    BUSY = "busy"
+
+
+_OVERLOADS: Final[Mapping[type[StoreError], SpendResult]] = {
+    StoreFullError: SpendResult.FULL,
+    StoreBusyError: SpendResult.BUSY,
+}
 
 
 class SpenderStatus(msgspec.Struct, frozen=True):
@@ -91,8 +99,8 @@ class Spender:
             self._store.spend(_charges(spendings), now, seconds)
         except ExhaustedError as error:
             raise self._exhausted(spendings, error) from None
-        except StoreFullError as error:
-            self._count(spendings, SpendResult.FULL)
+        except (StoreFullError, StoreBusyError) as error:
+            self._count(spendings, _OVERLOADS[type(error)])
             raise Denied(Reason.OVERLOADED, str(error)) from None
         except StoreError as error:
             self._spend_alone(spendings, now, str(error))
@@ -149,8 +157,8 @@ class Spender:
             self._store.spend(_charges([spending]), now, seconds)
         except ExhaustedError:
             return SpendResult.SHADOW_EXHAUSTED
-        except StoreFullError:
-            return SpendResult.FULL
+        except (StoreFullError, StoreBusyError) as error:
+            return _OVERLOADS[type(error)]
         except StoreError:
             return SpendResult.AWAY
         return SpendResult.SPENT

@@ -19,6 +19,7 @@ from authz.adapters.store.store import (
     Mark,
     Marks,
     StoreAwayError,
+    StoreBusyError,
     StoreError,
     StoreForgotError,
     StoreFullError,
@@ -40,7 +41,8 @@ class UseResult(StrEnum):
     """What became of a use.
 
     Passed; passed by this process's own marks alone, since the store was away; used before; or
-    refused because the store was away or full, or because its time ended while it waited.
+    refused because the store was away or full, or too many waited for it, or because its time ended
+    while it waited.
     """
 
     PASSED = "passed"
@@ -48,7 +50,14 @@ class UseResult(StrEnum):
     USED = "used"
     AWAY = "away"
     FULL = "full"
+    BUSY = "busy"
     ENDED = "ended"
+
+
+_OVERLOADS: Final[Mapping[type[StoreError], UseResult]] = {
+    StoreFullError: UseResult.FULL,
+    StoreBusyError: UseResult.BUSY,
+}
 
 
 class SingleUseStatus(msgspec.Struct, frozen=True):
@@ -107,8 +116,8 @@ class SingleUses:
             return self._marked(mark, now, seconds), ""
         except AlreadyUsedError:
             return UseResult.USED, f"the {once.kind} was used before"
-        except StoreFullError as error:
-            return UseResult.FULL, str(error)
+        except (StoreFullError, StoreBusyError) as error:
+            return _OVERLOADS[type(error)], str(error)
         except StoreForgotError as error:
             return UseResult.AWAY, f"the {once.kind} is older than the store's memory: {error}"
         except StoreError as error:
@@ -140,7 +149,7 @@ def _named(once: SingleUse) -> bytes:
 
 
 def _refusal(kind: UseKind, result: UseResult, detail: str) -> Denied:
-    if result is UseResult.FULL:
+    if result in _OVERLOADS.values():
         return Denied(Reason.OVERLOADED, detail)
     if result is UseResult.AWAY:
         return Denied(Reason.STORE_UNAVAILABLE, detail, headers=_RETRY)

@@ -43,11 +43,11 @@ class StoreReport(NamedTuple):
 def inspect_store(config: Config) -> StoreReport:
     """Use the store as a server does, without a trace that lasts. Raises BuildError."""
     store = open_engine(config)
-    if store is None:
+    if store is None or config.store is None:
         return StoreReport((), {}, "the config has no store: each process remembers alone")
     namespace = store_namespace(config)
-    rows: list[tuple[str, str]] = [("namespace", namespace)]
-    found: dict[str, Any] = {"namespace": namespace}
+    rows: list[tuple[str, str]] = [("store", config.store.where), ("namespace", namespace)]
+    found: dict[str, Any] = {"store": config.store.where, "namespace": namespace}
     with closing(store):
         store.start()
         try:

@@ -30,6 +30,11 @@ FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arri
 # last spans 1 s, the log's last lines 2 s.
 CLOSE_SECONDS: Final = 10.0
 WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missing
+# Of the config, what a reload does not put into force.
+FIXED_SECTIONS: Final = (
+    *("server", "admin", "audit", "traces", "store"),
+    *("replay", "revocations", "signals", "key_cache"),
+)
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -210,8 +215,9 @@ class ServerProcess:
         version = self._parts.reconfigure(config, candidate)
         if _fixed(config) != _fixed(self._config):
             _log.warning(
-                "changes to server, admin, audit, traces, store, replay, revocations, signals and "
-                "key_cache take effect at the next start"
+                "changes to %s and %s take effect at the next start",
+                ", ".join(FIXED_SECTIONS[:-1]),
+                FIXED_SECTIONS[-1],
             )
         self._config = config
         _warn_of_shadow(config)
@@ -282,8 +288,4 @@ def _warn_of_shadow(config: Config) -> None:
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
-    return (
-        *(config.server, config.admin, config.audit, config.replay),
-        *(config.revocations, config.key_cache, config.traces, config.store),
-        config.signals,
-    )
+    return tuple(getattr(config, section) for section in FIXED_SECTIONS)

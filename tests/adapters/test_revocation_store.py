@@ -220,6 +220,11 @@ def test_away_for_too_long(when_away: str, caplog: pytest.LogCaptureFixture) -> 
     follower.monotonic += 5
     source.absence.judge()
     assert caplog.text.count("the store has been away for 15 s") == 1
+    assert caplog.text.count("can't look for revocations") == 1, "of three looks"
+    for _ in range(2):
+        follower.monotonic += 60
+        follower.look()
+    assert caplog.text.count("can't look for revocations") == 3, "and once a minute"
 
     store.is_away = False
     generation = follower.generation
@@ -227,6 +232,11 @@ def test_away_for_too_long(when_away: str, caplog: pytest.LogCaptureFixture) -> 
     assert follower.refusal(NAMES[1]) is None
     assert (follower.generation > generation) == (when_away == "deny")
     assert "the store answers again" in caplog.text
+    store.is_away = True
+    follower.look()
+    assert caplog.text.count("can't look for revocations") == 4, "of a new silence"
+    store.is_away = False
+    follower.look()
     assert (source.is_ready, source.status().is_away) == (True, False)
 
 

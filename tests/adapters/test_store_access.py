@@ -118,7 +118,7 @@ def test_tls_to_a_plain_port_is_a_fault(server: RedisServer, authority: Authorit
     """It says so, and never goes on without TLS."""
     url = f"rediss://localhost:{server.port}"
     with opened_store(url=url, tls=trusting(authority)) as store:
-        assert fault_of(store)
+        wait_until(lambda: "does it serve TLS at this port?" in fault_of(store))
 
 
 def test_sentinels_with_tls_and_users(

@@ -52,7 +52,9 @@ def test_a_store_that_is_away(config: Path, capsys: pytest.CaptureFixture[str]) 
     """The problem is the system's."""
     edit(config, LAB.with_section("store", "{url: 'redis://127.0.0.1:1', insecure: true}"))
     assert run("store", str(config)) == 1
-    assert "Connection refused" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Connection refused" in told
+    assert "redis://127.0.0.1:1\n" in told
 
 
 def test_no_store(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

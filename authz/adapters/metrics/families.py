@@ -60,7 +60,7 @@ FAMILIES: Final[dict[str, Family]] = {
         _COUNTER,
         ("kind", "result"),
         "Uses of DPoP proofs and one-time tokens: passed, passed_locally (the store was away), used"
-        " (before), away, full, ended (while it waited)",
+        " (before), away, full, busy (too many waited), ended (while it waited)",
     ),
     "authz_cache_entries": Family(_GAUGE, (), "Decisions in the cache"),
     "authz_keys": Family(
@@ -225,7 +225,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_store_calls": Family(
         _COUNTER,
         ("operation", "result"),
-        "Calls of the store; away had no answer, held_back were not made, forgot met lost marks",
+        "Calls of the store; away had no answer, held_back were not made, busy had too little time,"
+        " forgot met lost marks",
     ),
     "authz_store_answered_timestamp_seconds": Family(
         _GAUGE,

@@ -9,6 +9,7 @@ from typing import Final
 from authz.adapters.revocation_file.settings import RevocationSettings, WhenStoreAway
 from authz.core.reason import Denied, Reason
 
+TELL_SECONDS: Final = 60.0  # between lines of the log about the same silence
 _log: Final = logging.getLogger("authz.revocations")
 
 
@@ -41,6 +42,7 @@ class StoreAbsence:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._answered_at = monotonic()
+        self._tell_at = 0.0
         self.is_long = False
         self.refuses = self._is_strict
 
@@ -68,8 +70,15 @@ class StoreAbsence:
                 away,
             )
 
+    def tell(self, why: object) -> None:
+        """Log why a look failed, the first one and then one a minute: looks are many a second."""
+        if self._monotonic() >= self._tell_at:
+            self._tell_at = self._monotonic() + TELL_SECONDS
+            _log.warning("can't look for revocations in the store: %s", why)
+
     def end(self) -> None:
         """Note an answer."""
+        self._tell_at = 0.0
         with self._lock:
             self._answered_at = self._monotonic()
             was_long, did_refuse = self.is_long, self.refuses

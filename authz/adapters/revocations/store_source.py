@@ -112,7 +112,7 @@ class StoreSource:
         except (StoreError, ListingError) as error:
             if isinstance(error, ListingError):
                 self._refused += 1
-            _log.warning("can't look for revocations in the store: %s", error)
+            self.absence.tell(error)
         except Exception:  # such as a lack of memory: a part may be in force
             self._changed()
             raise

@@ -21,8 +21,8 @@ operators.
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import msgspec
@@ -53,6 +53,7 @@ from authz.adapters.store.store import (
     Listing,
     Mark,
     StoreAwayError,
+    StoreBusyError,
     StoreFullError,
     StoreStatus,
     Version,
@@ -63,6 +64,8 @@ MAX_REVOCATIONS: Final = 100_000
 MAX_CHANGES: Final = 10_000  # that are kept for the history
 _MIN_TTL_MS: Final = 1000
 _WAIT_PART: Final = 0.9  # of the time that is left, so that the answer comes in time
+_LEAST_SECONDS: Final = 0.005  # for a question; a connection is lost if its answer is late
+_FAIR_SECONDS: Final = 0.05  # a shorter silence says nothing about the store
 _META: Final = ("revocations:meta",)
 _ENTRIES: Final = ("revocations",)
 _LOG: Final = ("revocations:log",)
@@ -183,9 +186,11 @@ class EngineStore:
         """Run a script, and return its answer after the status."""
         deadline = in_seconds(seconds)
         with self._calls.counted(call.name):
-            connection = self._connections.take(deadline)
+            with self._fairly(deadline):
+                connection = self._connections.take(deadline)
             try:
-                return self._ask(connection, call, deadline)
+                with self._fairly(deadline):
+                    return self._ask(connection, call, deadline)
             except StoreAwayError:
                 if not connection.is_closed:  # it has answered that it is not the one to ask
                     connection.close()
@@ -193,6 +198,19 @@ class EngineStore:
                 raise
             finally:
                 self._connections.give_back(connection)
+
+    @contextmanager
+    def _fairly(self, deadline: float) -> Iterator[None]:
+        """Raise StoreBusyError where too little time was left for silence to mean anything."""
+        left, timeout = deadline - time.monotonic(), self._settings.timeout
+        if left < min(_LEAST_SECONDS, timeout / 2):
+            raise StoreBusyError("no time was left to ask the store")
+        try:
+            yield
+        except StoreAwayError as error:
+            if left < min(_FAIR_SECONDS, timeout / 2) and time.monotonic() >= deadline:
+                raise StoreBusyError(f"too little time was left: {error}") from None
+            raise
 
     def _ask(self, connection: Connection, call: "_Call", deadline: float) -> list[Any]:
         tag, copies = b"%d" % next(self._tags), self._settings.acknowledged_by

@@ -104,6 +104,13 @@ class StoreSettings(Settings):
     only because it is older than the new primary.
     """
 
+    @property
+    def where(self) -> str:
+        """Return what it is reached by, for people."""
+        if self.sentinel is not None:
+            return f"{self.sentinel.service} of {', '.join(self.sentinel.addresses)}"
+        return self.url or ", ".join(self.cluster)
+
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         given = [
