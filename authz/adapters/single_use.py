@@ -1,4 +1,4 @@
-"""Refuses what was used before: a DPoP proof (RFC 9449 section 11.1), or a token for one request.
+"""Refuses a second use of a DPoP proof (RFC 9449 section 11.1) or of a token for one request.
 
 The store keeps the marks, for all replicas or for this process alone. What it can't say for certain
 is refused, unless the settings let this process's own marks count while a shared store is away.
