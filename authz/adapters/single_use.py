@@ -1,4 +1,4 @@
-"""Refuses what was used before: a DPoP proof (RFC 9449 section 11.1), or a token for one request.
+"""Refuses a second use of a DPoP proof (RFC 9449 section 11.1) or of a token for one request.
 
 The store keeps the marks, for all replicas or for this process alone. What it can't say for certain
 is refused, unless the settings let this process's own marks count while a shared store is away.
@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import (
@@ -24,7 +25,6 @@ from authz.adapters.store.store import (
     StoreForgotError,
     StoreFullError,
 )
-from authz.adapters.tally import Tally
 from authz.core.choice import WhenAway
 from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
@@ -79,11 +79,11 @@ class SingleUses:
         self._store = store
         is_local = is_shared and settings.when_away is WhenAway.LOCAL
         self._local = MemoryStore(settings.entries) if is_local else None
-        self._tally: Tally[tuple[UseKind, UseResult]] = Tally()
+        self._counter: LockedCounter[tuple[UseKind, UseResult]] = LockedCounter()
 
     def status(self) -> SingleUseStatus:
         """Return the number of uses so far."""
-        return SingleUseStatus(self._tally.counts())
+        return SingleUseStatus(self._counter.counts())
 
     def use(self, once: SingleUse, attempt: bytes, now: float, seconds: float) -> None:
         """Check that it is unused and mark it as used, in one step; ``now`` is unix seconds.
@@ -96,7 +96,7 @@ class SingleUses:
         if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
         result, detail = self._used(once, attempt, now, seconds)
-        self._tally.add((once.kind, result))
+        self._counter.add((once.kind, result))
         if detail:
             raise _refusal(once.kind, result, detail)
 
