@@ -4,8 +4,6 @@ A budget is spent once the call is otherwise allowed, and nothing is given back.
 spent in one step: all of it, or nothing. Budgets in shadow are spent apart, and only noted.
 """
 
-import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -14,14 +12,16 @@ from typing import Final
 
 import msgspec
 
-from authz.adapters.store.budgets import MemoryBudgets
+from authz.adapters.store.memory_budgets import MemoryBudgets
 from authz.adapters.store.store import (
     Budgets,
     Charge,
     ExhaustedError,
+    StoreBusyError,
     StoreError,
     StoreFullError,
 )
+from authz.adapters.tally import Tally
 from authz.core.decision import Allow, Effect, Shadow, ShadowBy, Spending
 from authz.core.reason import RETRY_AFTER, Denied, Reason
 
@@ -34,7 +34,7 @@ class SpendResult(StrEnum):
     """What became of a spending.
 
     Spent; spent in this process alone, since the store was away; refused, or noted in shadow, since
-    there was no room; or refused because the store was away or full.
+    there was no room; or refused because the store was away or full, or too many waited for it.
     """
 
     SPENT = "spent"
@@ -43,6 +43,13 @@ class SpendResult(StrEnum):
     SHADOW_EXHAUSTED = "shadow_exhausted"
     AWAY = "away"
     FULL = "full"
+    BUSY = "busy"
+
+
+_OVERLOADS: Final[Mapping[type[StoreError], SpendResult]] = {
+    StoreFullError: SpendResult.FULL,
+    StoreBusyError: SpendResult.BUSY,
+}
 
 
 class SpenderStatus(msgspec.Struct, frozen=True):
@@ -63,13 +70,11 @@ class Spender:
         self.is_shared = is_shared
         self._store = store
         self._own = MemoryBudgets()
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, SpendResult]] = Counter()
+        self._tally: Tally[tuple[str, SpendResult]] = Tally()
 
     def status(self) -> SpenderStatus:
         """Return the number of spendings so far."""
-        with self._lock:
-            return SpenderStatus(dict(self._counts))
+        return SpenderStatus(self._tally.counts())
 
     def spend(self, allow: Allow, now: float, left: Callable[[], float]) -> Allow:
         """Spend the budgets of an allow; return it with notes of those in shadow.
@@ -94,8 +99,8 @@ class Spender:
             self._store.spend(_charges(spendings), now, seconds)
         except ExhaustedError as error:
             raise self._exhausted(spendings, error) from None
-        except StoreFullError as error:
-            self._count(spendings, SpendResult.FULL)
+        except (StoreFullError, StoreBusyError) as error:
+            self._count(spendings, _OVERLOADS[type(error)])
             raise Denied(Reason.OVERLOADED, str(error)) from None
         except StoreError as error:
             self._spend_alone(spendings, now, str(error))
@@ -152,16 +157,14 @@ class Spender:
             self._store.spend(_charges([spending]), now, seconds)
         except ExhaustedError:
             return SpendResult.SHADOW_EXHAUSTED
-        except StoreFullError:
-            return SpendResult.FULL
+        except (StoreFullError, StoreBusyError) as error:
+            return _OVERLOADS[type(error)]
         except StoreError:
             return SpendResult.AWAY
         return SpendResult.SPENT
 
     def _count(self, spendings: Sequence[Spending], result: SpendResult) -> None:
-        with self._lock:
-            for spending in spendings:
-                self._counts[spending.rule, result] += 1
+        self._tally.add(*((spending.rule, result) for spending in spendings))
 
 
 def _charges(spendings: Sequence[Spending]) -> list[Charge]:

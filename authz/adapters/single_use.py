@@ -4,8 +4,6 @@ The store keeps the marks, for all replicas or for this process alone. What it c
 is refused, unless the settings let this process's own marks count while a shared store is away.
 """
 
-import threading
-from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
@@ -20,10 +18,12 @@ from authz.adapters.store.store import (
     Mark,
     Marks,
     StoreAwayError,
+    StoreBusyError,
     StoreError,
     StoreForgotError,
     StoreFullError,
 )
+from authz.adapters.tally import Tally
 from authz.core.choice import WhenAway
 from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
@@ -41,7 +41,8 @@ class UseResult(StrEnum):
     """What became of a use.
 
     Passed; passed by this process's own marks alone, since the store was away; used before; or
-    refused because the store was away or full, or because its time ended while it waited.
+    refused because the store was away or full, or too many waited for it, or because its time ended
+    while it waited.
     """
 
     PASSED = "passed"
@@ -49,7 +50,14 @@ class UseResult(StrEnum):
     USED = "used"
     AWAY = "away"
     FULL = "full"
+    BUSY = "busy"
     ENDED = "ended"
+
+
+_OVERLOADS: Final[Mapping[type[StoreError], UseResult]] = {
+    StoreFullError: UseResult.FULL,
+    StoreBusyError: UseResult.BUSY,
+}
 
 
 class SingleUseStatus(msgspec.Struct, frozen=True):
@@ -74,13 +82,11 @@ class SingleUses:
         self._store = store
         is_local = is_shared and settings.when_away is WhenAway.LOCAL
         self._local = MemoryStore(settings.entries) if is_local else None
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[UseKind, UseResult]] = Counter()
+        self._tally: Tally[tuple[UseKind, UseResult]] = Tally()
 
     def status(self) -> SingleUseStatus:
         """Return the number of uses so far."""
-        with self._lock:
-            return SingleUseStatus(dict(self._counts))
+        return SingleUseStatus(self._tally.counts())
 
     def use(self, once: SingleUse, attempt: bytes, now: float, seconds: float) -> None:
         """Check that it is unused and mark it as used, in one step; ``now`` is unix seconds.
@@ -93,8 +99,7 @@ class SingleUses:
         if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
         result, detail = self._used(once, attempt, now, seconds)
-        with self._lock:
-            self._counts[once.kind, result] += 1
+        self._tally.add((once.kind, result))
         if detail:
             raise _refusal(once.kind, result, detail)
 
@@ -111,8 +116,8 @@ class SingleUses:
             return self._marked(mark, now, seconds), ""
         except AlreadyUsedError:
             return UseResult.USED, f"the {once.kind} was used before"
-        except StoreFullError as error:
-            return UseResult.FULL, str(error)
+        except (StoreFullError, StoreBusyError) as error:
+            return _OVERLOADS[type(error)], str(error)
         except StoreForgotError as error:
             return UseResult.AWAY, f"the {once.kind} is older than the store's memory: {error}"
         except StoreError as error:
@@ -144,7 +149,7 @@ def _named(once: SingleUse) -> bytes:
 
 
 def _refusal(kind: UseKind, result: UseResult, detail: str) -> Denied:
-    if result is UseResult.FULL:
+    if result in _OVERLOADS.values():
         return Denied(Reason.OVERLOADED, detail)
     if result is UseResult.AWAY:
         return Denied(Reason.STORE_UNAVAILABLE, detail, headers=_RETRY)

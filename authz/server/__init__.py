@@ -5,10 +5,9 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import Final, Protocol
 
-from authz.adapters.admin import AdminError
 from authz.adapters.audit.log import AuditError
+from authz.adapters.http_server import ListenError
 from authz.adapters.keys.store import KeyStoreError
-from authz.adapters.signals.receiver import ReceiverError
 from authz.adapters.tls import TlsError
 from authz.config import Config
 from authz.core.revocations import RevocationError
@@ -19,11 +18,10 @@ from authz.transports.transport import TransportError
 from authz.wiring.files import BuildError
 
 _START_ERRORS: Final = (
-    AdminError,
+    ListenError,
     AuditError,
     BuildError,
     KeyStoreError,
-    ReceiverError,
     RevocationError,
     TlsError,
     TransportError,

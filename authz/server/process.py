@@ -11,14 +11,12 @@ from typing import Any, Final
 from authz import __version__
 from authz.adapters.admin import AdminServer
 from authz.adapters.audit.identity import WorkerIdentity
-from authz.adapters.signals.signals import Signals
 from authz.config import Config
 from authz.edge.methods import methods_of
 from authz.server.giving_way import yielding_gil
-from authz.server.json_log import ProcessLog
 from authz.server.liveness import MAIN, POOL, TRANSPORT, Liveness
 from authz.server.presented import presented_by
-from authz.server.process_metrics import ProcessMetrics, ReportingParts
+from authz.server.process_metrics import build_metrics
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.server.watches import build_watches
 from authz.transports.opening import open_transport
@@ -93,8 +91,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start every part except the listening sockets, which wait for keys.
 
-        Raises TransportError, RevocationError, AuditError, KeyStoreError, AdminError,
-        ReceiverError.
+        Raises TransportError, RevocationError, AuditError, KeyStoreError, ListenError.
         """
         if self._config.server.pin:
             _pin(self._worker)
@@ -274,32 +271,6 @@ def _identity(config: Config, worker: int, run: str) -> WorkerIdentity:
     if run:
         return WorkerIdentity(worker, config.server.workers, run)
     return WorkerIdentity()
-
-
-def build_metrics(
-    parts: Parts, reload: ConfigReload, liveness: Liveness, signals: Signals | None = None
-) -> ProcessMetrics:
-    """Build the metrics of the parts, and of the objects that watch them."""
-    reporting = ReportingParts(
-        service=parts.service,
-        keys=parts.keys,
-        introspections=parts.introspections,
-        single_uses=parts.shared.single_uses,
-        status_lists=parts.status_lists,
-        revocations=parts.shared.revocations,
-        store=parts.shared.store,
-        spender=parts.shared.spender,
-        audit=parts.audit,
-        tracer=parts.tracer,
-        tls=parts.tls,
-        pool=parts.pool,
-        bulkhead=parts.bulkhead,
-        signals=signals,
-        reload=reload,
-        liveness=liveness,
-        log=ProcessLog(),
-    )
-    return ProcessMetrics(parts.metrics, reporting)
 
 
 def _pin(worker: int) -> None:

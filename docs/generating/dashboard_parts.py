@@ -299,7 +299,8 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Calls of the store",
-            "away had no answer, held_back were not made, forgot met a store that had lost marks.",
+            "away had no answer, held_back were not made, busy had too little time, forgot met"
+            " a store that had lost marks.",
             {"{{operation}} {{result}}": rates_by("operation, result", "authz_store_calls_total")},
             "cps",
         ),

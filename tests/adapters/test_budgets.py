@@ -14,6 +14,7 @@ from authz.adapters.store.store import (
     Charge,
     ExhaustedError,
     StoreAwayError,
+    StoreBusyError,
     StoreError,
     StoreFullError,
 )
@@ -106,10 +107,11 @@ def test_what_passed_before_counts_while_it_is_away() -> None:
     assert [spend(spender, local)[0] for _ in range(2)] == [None, Reason.BUDGET_EXHAUSTED]
 
 
-def test_the_store_is_full() -> None:
-    """A full store refuses, whatever the rule prefers: it does answer."""
+@pytest.mark.parametrize("error", [StoreFullError("full"), StoreBusyError("a crowd")])
+def test_the_store_is_full_or_busy(error: StoreError) -> None:
+    """A full or busy store refuses, whatever the rule prefers: it is not away."""
     store = Faulty()
-    store.error = StoreFullError("full")
+    store.error = error
     spender = Spender(store, is_shared=True)
     assert spend(spender, spending(is_local_if_away=True)) == (Reason.OVERLOADED, "")
 

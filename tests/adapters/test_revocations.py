@@ -180,6 +180,28 @@ def test_a_file_that_was_never_there(tmp_path: Path) -> None:
         read_revocations(config)
 
 
+def test_a_long_refresh_tells_its_progress(tmp_path: Path) -> None:
+    """Who watches the thread hears of it while many lines are put into force, and taken back."""
+    path = tmp_path / "revoked.jsonl"
+    path.touch()
+    revocations = RevocationFile(RevocationSettings(file=str(path)))
+    beats: list[int] = []
+    revocations.progress = lambda: beats.append(len(revocations.current))
+    lines = [json.dumps({"issuer": ISSUER, "token_id": f"t{number}"}) for number in range(20_000)]
+    path.write_text("\n".join(lines))
+
+    revocations.refresh()
+
+    assert len(revocations.current) == 20_000
+    assert beats[0] == 0  # while they were read
+    assert any(0 < beat < 20_000 for beat in beats)  # while they were added
+    path.write_text("")
+    beats.clear()
+    rest(revocations)
+    assert len(revocations.current) == 0
+    assert beats
+
+
 def test_the_command(revoking: World, capsys: pytest.CaptureFixture[str]) -> None:
     """``authz revoke`` adds a line that counts; by default for what was issued until now."""
     config = revoking.folder / "authz.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from authz.adapters.signals.sink import FileSink, RevocationSink, SinkError, StoreSink
+from authz.adapters.signals.writer import FileWriter, RevocationWriter, StoreWriter, WriteError
 from authz.adapters.store.engine import EngineStore
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.settings import StoreSettings
@@ -56,7 +56,7 @@ def restoration(subject: str, at: float) -> Restoration:
 
 
 class Kept:
-    """A sink, and what is kept."""
+    """A writer, and what is kept."""
 
     def __init__(self, kind: str, folder: Path, redis: RedisServer) -> None:
         """Open a store or a file, empty."""
@@ -66,7 +66,9 @@ class Kept:
         store = EngineStore(settings, folder.name) if kind == "engine" else MemoryStore()
         self.store = store
         store.start()
-        self.sink: RevocationSink = FileSink(self.path) if kind == "file" else StoreSink(store)
+        self.writer: RevocationWriter = (
+            FileWriter(self.path) if kind == "file" else StoreWriter(store)
+        )
         self.is_file = kind == "file"
 
     def entries(self) -> list[Revocation]:
@@ -91,8 +93,8 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer) -> 
 def test_entries_are_kept(kept: Kept) -> None:
     """Entries of a signal are kept as they are; the same again is the same."""
     both = [entry("credential-compromise", "alice"), entry("account-disabled", "bob")]
-    kept.sink.add(both, "signal x j")
-    kept.sink.add(both, "signal x j")
+    kept.writer.add(both, "signal x j")
+    kept.writer.add(both, "signal x j")
 
     assert sorted({one.id for one in kept.entries()}) == sorted(one.id for one in both)
 
@@ -106,18 +108,18 @@ def test_a_restoration(kept: Kept) -> None:
         entry("credential-compromise", "alice"),
         Revocation(issuer=ISSUER, subject="alice", note="account-disabled", by="an operator"),
     ]
-    kept.sink.add([earlier, later, *others], "signal x j")
+    kept.writer.add([earlier, later, *others], "signal x j")
 
-    assert kept.sink.restore([restoration("alice", NOW + 5)], "signal x k") == 1
+    assert kept.writer.restore([restoration("alice", NOW + 5)], "signal x k") == 1
     assert {one.id for one in kept.entries()} == {one.id for one in (later, *others)}
-    assert kept.sink.restore([restoration("alice", NOW + 5)], "signal x k") == 0
+    assert kept.writer.restore([restoration("alice", NOW + 5)], "signal x k") == 0
 
 
 def test_many_threads(kept: Kept) -> None:
     """Signals that are taken at the same time lose none of each other's entries."""
     subjects = [f"u{number}" for number in range(8)]
     threads = [
-        threading.Thread(target=kept.sink.add, args=([entry("sessions-revoked", subject)], "s"))
+        threading.Thread(target=kept.writer.add, args=([entry("sessions-revoked", subject)], "s"))
         for subject in subjects
     ]
     for thread in threads:
@@ -132,19 +134,19 @@ def test_a_store_that_is_away(tmp_path: Path, redis: RedisServer) -> None:
     """While the store is away nothing is taken, and later it is."""
     kept = Kept("engine", tmp_path, redis)
     with closing(kept.store):
-        kept.sink.add([entry("credential-compromise", "alice")], "s")
+        kept.writer.add([entry("credential-compromise", "alice")], "s")
         redis.kill()
-        with pytest.raises(SinkError, match="the store"):
-            kept.sink.add([entry("credential-compromise", "bob")], "s")
-        with pytest.raises(SinkError, match="the store"):
-            kept.sink.restore([restoration("alice", NOW)], "s")
+        with pytest.raises(WriteError, match="the store"):
+            kept.writer.add([entry("credential-compromise", "bob")], "s")
+        with pytest.raises(WriteError, match="the store"):
+            kept.writer.restore([restoration("alice", NOW)], "s")
         redis.start()
 
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     """A file that is missing is not made anew: what it revoked would be lost unseen."""
-    sink = FileSink(tmp_path / "gone")
-    with pytest.raises(SinkError, match="No such file"):
-        sink.add([entry("credential-compromise", "alice")], "s")
-    with pytest.raises(SinkError, match="No such file"):
-        sink.restore([restoration("alice", NOW)], "s")
+    writer = FileWriter(tmp_path / "gone")
+    with pytest.raises(WriteError, match="No such file"):
+        writer.add([entry("credential-compromise", "alice")], "s")
+    with pytest.raises(WriteError, match="No such file"):
+        writer.restore([restoration("alice", NOW)], "s")

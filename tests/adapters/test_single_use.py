@@ -11,7 +11,13 @@ import pytest
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.single_use import CLOCKS_DIFFER_SECONDS, MIN_SECONDS, SingleUses, UseResult
 from authz.adapters.store.memory import MemoryStore
-from authz.adapters.store.store import Mark, StoreAwayError, StoreForgotError, StoreFullError
+from authz.adapters.store.store import (
+    Mark,
+    StoreAwayError,
+    StoreBusyError,
+    StoreForgotError,
+    StoreFullError,
+)
 from authz.core.choice import WhenAway
 from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
@@ -223,6 +229,7 @@ def shared(when_away: WhenAway, entries: int = 100) -> tuple[Failing, SingleUses
         (StoreAwayError("no answer"), Reason.STORE_UNAVAILABLE),
         (StoreForgotError("it began at 12:00"), Reason.STORE_UNAVAILABLE),
         (StoreFullError("out of memory"), Reason.OVERLOADED),
+        (StoreBusyError("a crowd"), Reason.OVERLOADED),
     ],
 )
 def test_a_store_that_can_not_say_lets_nothing_pass(error: Exception, reason: Reason) -> None:
@@ -282,9 +289,10 @@ def test_alone_the_own_memory_has_its_limit() -> None:
     assert used(memory, b"2", b"a") is Reason.DPOP_PROOF
 
 
-def test_a_full_store_is_not_away() -> None:
-    """With when_away: local, a store without room still refuses."""
+@pytest.mark.parametrize("error", [StoreFullError("out of memory"), StoreBusyError("a crowd")])
+def test_a_full_or_busy_store_is_not_away(error: Exception) -> None:
+    """With when_away: local, a store without room or time still refuses: a flood is no absence."""
     store, memory = shared(WhenAway.LOCAL)
-    store.error = StoreFullError("out of memory")
+    store.error = error
 
     assert used(memory) is Reason.OVERLOADED

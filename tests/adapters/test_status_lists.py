@@ -26,7 +26,7 @@ from authz.adapters.status_lists.client import (
 )
 from authz.adapters.status_lists.kept import MAX_BYTES, MAX_LISTS, MAX_MARKS, KeptLists
 from authz.core.delegation import IssuerSettings
-from authz.core.delegation.status_list import MAX_INFLATED_BYTES, StatusList, StatusListError
+from authz.core.delegation.status_list_token import MAX_INFLATED_BYTES, StatusList, StatusListError
 from authz.core.jose import KeySettings
 from authz.core.needs import StatusListNeeded
 from lab.issuer import Issuer, JwksServer

@@ -9,8 +9,10 @@ import pytest
 
 from authz.adapters.store.engine import EngineStore
 from authz.adapters.store.store import (
+    Charge,
     Mark,
     StoreAwayError,
+    StoreBusyError,
     StoreError,
     StoreForgotError,
     StoreFullError,
@@ -129,20 +131,30 @@ def test_a_restart_with_the_data_is_another_epoch_too() -> None:
         assert after.version.epoch != before.epoch
 
 
-def test_a_full_server_refuses_marks_and_lists_revocations() -> None:
-    """With noeviction it says so. What it holds can still be read, and deleted."""
+def test_a_full_server_refuses_marks_and_takes_revocations() -> None:
+    """With noeviction it says so. Who fills it with marks can't prevent a revocation."""
     with RedisServer() as server, opened_store(url=server.url) as store:
-        store.add({"a": b"1"}, "ann", SECONDS)
+        store.add({"a": b"1", "c": b"3"}, "ann", SECONDS)
+        assert store.agreed("secret", b"first", SECONDS) == b"first"
         with server.admin() as client:
             client.config_set("maxmemory", 1)
             with pytest.raises(StoreFullError):
                 store.use(old_mark(0), time.time(), SECONDS)
             with pytest.raises(StoreFullError):
-                store.add({"b": b"2"}, "ann", SECONDS)
-            assert dict(store.entries(SECONDS).entries) == {"a": b"1"}
-            # A client that connects only now gets to read too.
+                store.spend([Charge(b"k", 1, 1, 60.0)], time.time(), SECONDS)
+            with pytest.raises(StoreFullError):
+                store.agreed("other", b"first", SECONDS)
+            assert store.agreed("secret", b"other", SECONDS) == b"first"
+            store.add({"b": b"2"}, "ann", SECONDS)
+            assert dict(store.take_back(["a"], "bob", "", SECONDS).entries) == {
+                "b": b"2",
+                "c": b"3",
+            }
+            assert [change.id for change in store.changes(2, SECONDS)] == ["a", "b"]
+            # A client that connects only now gets to read and to revoke too.
             with opened_store(url=server.url) as later:
                 assert later.version(SECONDS).number == 0
+                assert later.add({"a": b"1"}, "ann", SECONDS).number == 1
             client.config_set("maxmemory", 0)
         assert marked(store, b"k", b"x", time.time()) == ""
 
@@ -324,6 +336,32 @@ def test_many_threads_share_few_connections(server: RedisServer) -> None:
         with server.admin() as client:
             clients = [one for one in client.client_list() if one["name"] == "agent-authz"]
         assert 0 < len(clients) <= 17
+
+
+def test_who_waits_for_a_connection_takes_no_processor(proxy: SlowProxy) -> None:
+    """Callers beyond the connections sleep: they do not wake each other while nothing is free."""
+    with opened_store(url=url(proxy), timeout=SHORT * 4) as store, ThreadPoolExecutor(40) as pool:
+        now = ready(store)
+        proxy.hang()
+        begun, spent = time.monotonic(), time.process_time()
+        found = list(pool.map(lambda n: marked(store, b"%d" % n, b"a", now), range(40)))
+        assert time.process_time() - spent < (time.monotonic() - begun) / 3
+        assert set(found) == {"StoreAwayError", "StoreBusyError"}
+
+
+def test_a_caller_without_time_says_nothing_about_the_store(proxy: SlowProxy) -> None:
+    """A caller with an early deadline does not have the store held back for others."""
+    with opened_store(url=url(proxy)) as store:
+        now = ready(store)
+        proxy.delay_seconds = SHORT
+        for number in range(5):
+            with pytest.raises(StoreBusyError):
+                store.use(Mark(b"%d" % number, b"a", now, now + 600), now, 0.03)
+        for number in range(5):
+            with pytest.raises(StoreBusyError):
+                store.use(Mark(b"%d" % number, b"a", now, now + 600), now, 0.0)
+        assert marked(store, b"k", b"a", now) == ""
+        assert ("use", "held_back") not in store.status().calls
 
 
 def test_watchers_are_woken_after_a_loss(proxy: SlowProxy) -> None:

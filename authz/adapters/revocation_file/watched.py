@@ -53,6 +53,7 @@ class RevocationFile:
     Attributes:
         path: of the file, None if the config names none.
         current: the revocations in force; only the refreshing thread changes them.
+        progress: is called again and again during a refresh that takes long.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class RevocationFile:
         """Read the file, and call ``changed`` after each later change. Raises RevocationError."""
         self.path = Path(settings.file) if settings.file is not None else None
         self._changed = changed
+        self.progress: Callable[[], None] = lambda: None
         self._taken = 0
         self._refused = 0
         self.current = Revocations()
@@ -167,7 +169,7 @@ class RevocationFile:
             raise RevocationError(f"larger than {MAX_BYTES} bytes")
         found = _Found(set(), {})
         now = time.time()
-        for number, line in paced(read_lines(data)):
+        for number, line in paced(read_lines(data), self.progress):
             found.lines.add(line)
             if line in self.current.lines:
                 continue
@@ -181,15 +183,15 @@ class RevocationFile:
 
     def _add(self, found: _Found) -> int:
         """Put the new entries into force, and return their number."""
-        for line, entry in paced(found.new.items()):
+        for line, entry in paced(found.new.items(), self.progress):
             if line not in self.current.lines:  # as it is if memory ran out after it
                 self.current.add(line, entry)
         return len(found.new)
 
     def _remove_all_but(self, lines: set[bytes]) -> int:
         """Take back what the file no longer has, and return the number of entries."""
-        gone = [line for line in paced(self.current.lines) if line not in lines]
-        for line in paced(gone):
+        gone = [line for line in paced(self.current.lines, self.progress) if line not in lines]
+        for line in paced(gone, self.progress):
             self.current.remove(line)
         tell_removed(map(decode, gone), len(gone))
         free(lines)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from authz.adapters.revocation_file.settings import RevocationSettings, WhenAway
+from authz.adapters.revocation_file.settings import RevocationSettings, WhenStoreAway
 from authz.core.reason import Denied, Reason
 
 TELL_SECONDS: Final = 60.0  # between lines of the log about the same silence
@@ -18,7 +18,7 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Absence:
+class StoreAbsence:
     """How long the store has not said what is revoked.
 
     The thread that asks the store notes its answers, and another one, which never waits, judges.
@@ -37,7 +37,7 @@ class Absence:
     ) -> None:
         """Begin without an answer; ``changed`` is called when requests are refused or no more."""
         self._away_after = settings.away_after
-        self._is_strict = settings.when_away is WhenAway.DENY
+        self._is_strict = settings.when_away is WhenStoreAway.DENY
         self._changed = changed
         self._monotonic = monotonic
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ from typing import Final
 
 from authz.adapters.revocation_file.settings import RevocationSettings
 from authz.adapters.revocation_file.telling import RevocationStatus, tell_added, tell_removed
-from authz.adapters.revocations.absence import Absence, boot_seconds
+from authz.adapters.revocations.absence import StoreAbsence, boot_seconds
 from authz.adapters.revocations.listing import Changed, KnownEntries, ListingError
 from authz.adapters.store.store import Change, Listing, Register, StoreError, Version
 from authz.core.decision import Agent, Delegation
@@ -57,7 +57,7 @@ class StoreSource:
         self._register = register
         self._changed = changed
         self._wall, self._monotonic = wall, monotonic
-        self.absence = Absence(settings, changed, monotonic)
+        self.absence = StoreAbsence(settings, changed, monotonic)
         self._entries = KnownEntries()
         self._version: Version | None = None  # None until the first listing
         self._last: Change | None = None  # which made the version, if it is known

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cachetools import TTLCache
 
-from authz.adapters.signals.sink import RevocationSink, SinkError
 from authz.adapters.signals.status import SignalCounts, SignalResult
+from authz.adapters.signals.writer import RevocationWriter, WriteError
+from authz.adapters.signing_keys import SigningKeys
 from authz.core.jose.jws import Jws
-from authz.core.jose.key_set import KeySet
-from authz.core.signals.effects import Effect, effect_of, effect_of_logout
+from authz.core.signals.effects import SignalEffect, effect_of, effect_of_logout
 from authz.core.signals.errors import SignalError, SignalFault, SignalUnverifiedError
 from authz.core.signals.events import LOGOUT, OTHER
 from authz.core.signals.logout_token import MEDIA_TYPES as LOGOUT_TYPES
@@ -33,7 +33,7 @@ KEY_SECONDS: Final = 3.0  # how long a signal may wait for a key that was just p
 REMEMBERED: Final = 10_000
 REMEMBERED_SECONDS: Final = 3600.0
 _log: Final = logging.getLogger("authz.signals")
-EffectsOf = Callable[[Mapping[str, Any], float], list[Effect]]
+EffectsOf = Callable[[Mapping[str, Any], float], list[SignalEffect]]
 """Returns what follows from verified claims, by the time now. Raises SignalError."""
 
 
@@ -41,31 +41,21 @@ class SignalDelayedError(Exception):
     """Signals that a signal could not be taken now: the other side has to send it again."""
 
 
-class SignalKeys(Protocol):
-    """Keys by the name of their source."""
-
-    def get(self, issuer: str) -> KeySet | None:
-        """Return the last good set, None if there never was one. Never waits."""
-
-    def refresh(self, issuer: str, key_id: str, timeout_seconds: float) -> bool:
-        """Fetch for an unknown key, within the timeout; return whether it is known now."""
-
-
 @dataclass(frozen=True, slots=True)
 class Party:
     """A sender, and the source of its keys."""
 
     sender: SignalSender
-    keys: SignalKeys
+    keys: SigningKeys
     keys_name: str
 
 
 class Intake:
     """Takes signals of all senders."""
 
-    def __init__(self, sink: RevocationSink, counts: SignalCounts) -> None:
+    def __init__(self, writer: RevocationWriter, counts: SignalCounts) -> None:
         """Take where to write, and what counts."""
-        self._sink = sink
+        self._writer = writer
         self._counts = counts
         self._lock = threading.Lock()
         self._taken: TTLCache[bytes, None] = TTLCache(REMEMBERED, REMEMBERED_SECONDS)
@@ -77,7 +67,7 @@ class Intake:
         """
         sender = party.sender
 
-        def effects(claims: Mapping[str, Any], _now: float) -> list[Effect]:
+        def effects(claims: Mapping[str, Any], _now: float) -> list[SignalEffect]:
             if jti is not None and claims["jti"] != jti:  # RFC 8936 section 2.3
                 raise SignalError(SignalFault.INVALID_REQUEST, "its jti is not the one it is under")
             return [effect_of(event, sender) for event in read_events(claims, sender)]
@@ -88,7 +78,7 @@ class Intake:
         """Take a logout token. Raises SignalError, SignalDelayedError."""
         sender = party.sender
 
-        def effects(claims: Mapping[str, Any], now: float) -> list[Effect]:
+        def effects(claims: Mapping[str, Any], now: float) -> list[SignalEffect]:
             return [effect_of_logout(read_logout(claims, sender, now), sender)]
 
         self._take(text, party, LOGOUT_TYPES, LOGOUT, effects)
@@ -106,13 +96,13 @@ class Intake:
             self._counts.add(issuer, name, SignalResult.REFUSED)
             _log.warning("signal of %s refused: %s", issuer, error)
             raise
-        except (SignalUnverifiedError, SinkError) as error:
+        except (SignalUnverifiedError, WriteError) as error:
             self._counts.add(issuer, name, SignalResult.FAILED)
             _log.error("signal of %s not taken, it has to be sent again: %s", issuer, error)
             raise SignalDelayedError(str(error)) from None
 
-    def _write(self, party: Party, jws: Jws, jti: str, effects: Sequence[Effect]) -> None:
-        """Write what follows from a signal, unless that was done before. Raises SinkError."""
+    def _write(self, party: Party, jws: Jws, jti: str, effects: Sequence[SignalEffect]) -> None:
+        """Write what follows from a signal, unless that was done before. Raises WriteError."""
         issuer, key = party.sender.issuer, _key_of(party, jws)
         with self._lock:
             is_repeated = key in self._taken
@@ -121,9 +111,9 @@ class Intake:
             return
         by = f"signal {issuer} {jti}"
         if entries := [entry for effect in effects for entry in effect.entries]:
-            self._sink.add(entries, by)
-        restorations = [one for effect in effects for one in effect.restorations]
-        restored = self._sink.restore(restorations, by) if restorations else 0
+            self._writer.add(entries, by)
+        restorations = [each for effect in effects for each in effect.restorations]
+        restored = self._writer.restore(restorations, by) if restorations else 0
         with self._lock:
             self._taken[key] = None
         self._count(issuer, effects)
@@ -140,7 +130,7 @@ class Intake:
         )
 
     def _count(
-        self, issuer: str, effects: Sequence[Effect], result: SignalResult | None = None
+        self, issuer: str, effects: Sequence[SignalEffect], result: SignalResult | None = None
     ) -> None:
         for effect in effects:
             self._counts.add(issuer, effect.event, result or _result_of(effect))
@@ -173,7 +163,7 @@ def _key_of(party: Party, jws: Jws) -> bytes:
     return sha256(party.sender.issuer.encode() + b"\0" + jws.payload_text).digest()
 
 
-def _result_of(effect: Effect) -> SignalResult:
+def _result_of(effect: SignalEffect) -> SignalResult:
     if not effect.is_mapped:
         return SignalResult.UNMAPPED
     if effect.restorations:

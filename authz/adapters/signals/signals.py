@@ -27,7 +27,7 @@ class Signals:
     counts: SignalCounts
 
     def start(self) -> None:
-        """Begin to receive. Raises KeyStoreError, ReceiverError."""
+        """Begin to receive. Raises KeyStoreError, ListenError."""
         self.keys.start()
         if self.receiver is not None:
             self.receiver.start()

@@ -20,7 +20,7 @@ from authz.adapters.status_lists.client import (
     StatusListResult,
 )
 from authz.core.delegation import IssuerSettings
-from authz.core.delegation.status_list import StatusList
+from authz.core.delegation.status_list_token import StatusList
 from authz.core.needs import StatusListNeeded
 
 __all__ = [

@@ -13,6 +13,7 @@ from authz.adapters.store.store import (
     AlreadyUsedError,
     ExhaustedError,
     StoreAwayError,
+    StoreBusyError,
     StoreForgotError,
     StoreFullError,
 )
@@ -31,6 +32,7 @@ class CallResult(StrEnum):
     FULL = "full"
     AWAY = "away"
     HELD_BACK = "held_back"
+    BUSY = "busy"
 
 
 _RESULTS: Final[Mapping[type[Exception], CallResult]] = {
@@ -71,6 +73,9 @@ class Calls:
         except tuple(_RESULTS) as error:
             self._answered(operation, _RESULTS[type(error)])
             raise
+        except StoreBusyError:
+            self._ended_early(operation)
+            raise
         except BaseException:
             self._failed(operation)
             raise
@@ -87,6 +92,13 @@ class Calls:
             self._breaker.failed(time.monotonic())
             self._counts[operation, CallResult.AWAY] += 1
             self.is_away = True
+
+    def _ended_early(self, operation: str) -> None:
+        """Count a call that says nothing about the store, unless it was to find out."""
+        with self._lock:
+            if self._breaker.is_open:
+                self._breaker.failed(time.monotonic())
+            self._counts[operation, CallResult.BUSY] += 1
 
     def _count(self, operation: str, result: CallResult) -> None:
         with self._lock:

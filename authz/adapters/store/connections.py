@@ -14,7 +14,7 @@ from typing import Final
 from authz.adapters.store.connection import Connection, UnfitError, in_seconds
 from authz.adapters.store.locating import Locator
 from authz.adapters.store.place import Place
-from authz.adapters.store.store import StoreAwayError
+from authz.adapters.store.store import StoreAwayError, StoreBusyError, StoreError
 
 MAX_CONNECTIONS: Final = 16  # an answer takes a fraction of a millisecond: it is rarely more than 2
 CONNECT_SECONDS: Final = 2.0  # with TLS, from afar, on a busy machine
@@ -31,7 +31,9 @@ class Connections:
         """Make none yet; ``greet`` has the first words on each, and may raise StoreAwayError."""
         self._locator = locator
         self._greet = greet
-        self._change = threading.Condition()
+        lock = threading.RLock()
+        self._change = threading.Condition(lock)  # what the thread waits for: something to do
+        self._freed = threading.Condition(lock)  # what callers wait for
         self._idle: deque[Connection] = deque()  # the last one used is at the right
         self._taken: set[Connection] = set()
         self._waiting = 0
@@ -49,16 +51,23 @@ class Connections:
     @property
     def fault(self) -> StoreAwayError | None:
         """Return why there is no connection, None if there may be some."""
-        return self._fault
+        return None if self._idle or self._taken else self._fault
 
     def take(self, deadline: float) -> Connection:
-        """Take a connection for a question. Raises StoreAwayError, at the deadline at last."""
+        """Take a connection for a question.
+
+        Raises StoreAwayError, and StoreBusyError if others have all of them until the deadline.
+        """
         with self._change:
             self._waiting += 1
+            if not self._idle:
+                self._change.notify()
             try:
                 return self._next(deadline)
             finally:
                 self._waiting -= 1
+                if self._idle and self._waiting:  # the caller that was told may have given up
+                    self._freed.notify()
 
     def _next(self, deadline: float) -> Connection:
         while not self._is_closed:
@@ -69,13 +78,16 @@ class Connections:
                     return connection
                 connection.close()
                 self._drop_all()  # the server has ended it: so it has the others
-            elif self._fault is not None:
+            elif self.fault is not None:
                 raise StoreAwayError(str(self._fault))
-            else:
-                self._change.notify_all()
-                if not self._change.wait(max(0.0, deadline - time.monotonic())):
-                    raise StoreAwayError("no connection was free in time")
+            elif not self._freed.wait(max(0.0, deadline - time.monotonic())):
+                raise self._not_in_time()
         raise StoreAwayError("it was closed")
+
+    def _not_in_time(self) -> StoreError:
+        if self._taken:
+            return StoreBusyError("too many calls wait for the store")
+        return StoreAwayError("no connection was made in time")
 
     def give_back(self, connection: Connection) -> None:
         """Give a connection back after its answers were read, or closed."""
@@ -84,28 +96,29 @@ class Connections:
             self._taken.discard(connection)
             if is_current and not connection.is_closed and not self._is_closed:
                 self._idle.append(connection)
+                self._freed.notify()
             else:
                 connection.close()
-            self._change.notify_all()
+                self._change.notify()
 
     def reset(self) -> None:
         """Close all connections: their server is not the one to ask any more."""
         with self._change:
             self._drop_all()
-            self._change.notify_all()
 
     def _drop_all(self) -> None:
         self._round += 1
         self._taken.clear()  # those are closed when they are given back
         while self._idle:
             self._idle.pop().close()
+        self._change.notify()
 
     def close(self) -> None:
         """End the thread and the connections."""
         with self._change:
             self._is_closed = True
             self._drop_all()
-            self._change.notify_all()
+            self._freed.notify_all()
         if self._thread.is_alive():
             self._thread.join(CONNECT_SECONDS)
 
@@ -166,7 +179,7 @@ class Connections:
         self._fault, self._pause_seconds, self._retry_at = None, _FIRST_PAUSE_SECONDS, 0.0
         self._check_at = in_seconds(CHECK_SECONDS)
         self._idle.append(connection)
-        self._change.notify_all()
+        self._freed.notify()
 
     def _failed(self, error: StoreAwayError) -> None:
         with self._change:
@@ -175,7 +188,7 @@ class Connections:
             self._fault = error
             self._retry_at = in_seconds(self._pause_seconds)
             self._pause_seconds = min(2 * self._pause_seconds, _MAX_PAUSE_SECONDS)
-            self._change.notify_all()
+            self._freed.notify_all()
 
     def _check(self) -> None:
         """See whether the connections are still to the server to ask, by a new one.

@@ -1,10 +1,28 @@
-"""The store that a Valkey or Redis server keeps, for all who share its namespace."""
+"""The store that a Valkey or Redis server keeps, for all who share its namespace.
+
+A call goes one way, to the socket and back:
+
+1. ``EngineStore`` makes the keys and arguments of a script (``script``, ``scripts/*.lua``). One
+   script is one operation: atomic, and one round trip.
+2. ``calls`` counts it, and holds calls back for a moment while the server stays silent.
+3. ``connections`` gives it a connection, which a thread has made: ``locating`` finds the primary
+   server, ``place`` opens the socket, and ``connection`` speaks the protocol within a deadline.
+4. ``answers`` reads what the script says, and ``faults`` what the server or the library says in its
+   place. Whatever is not certain is a StoreError.
+
+A server may forget: by a restart, by eviction, or when another one takes its place. So a connection
+learns the id of its memory (``ServerFacts.id``), each script is told it, and the server writes down
+since when it has it (``scripts/head.lua``).
+
+``watcher`` hears of changed revocations, by a connection of its own; ``inspection`` is for
+operators.
+"""
 
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +53,7 @@ from authz.adapters.store.store import (
     Listing,
     Mark,
     StoreAwayError,
+    StoreBusyError,
     StoreFullError,
     StoreStatus,
     Version,
@@ -45,6 +64,8 @@ MAX_REVOCATIONS: Final = 100_000
 MAX_CHANGES: Final = 10_000  # that are kept for the history
 _MIN_TTL_MS: Final = 1000
 _WAIT_PART: Final = 0.9  # of the time that is left, so that the answer comes in time
+_LEAST_SECONDS: Final = 0.005  # for a question; a connection is lost if its answer is late
+_FAIR_SECONDS: Final = 0.05  # a shorter silence says nothing about the store
 _META: Final = ("revocations:meta",)
 _ENTRIES: Final = ("revocations",)
 _LOG: Final = ("revocations:log",)
@@ -165,9 +186,11 @@ class EngineStore:
         """Run a script, and return its answer after the status."""
         deadline = in_seconds(seconds)
         with self._calls.counted(call.name):
-            connection = self._connections.take(deadline)
+            with self._fairly(deadline):
+                connection = self._connections.take(deadline)
             try:
-                return self._ask(connection, call, deadline)
+                with self._fairly(deadline):
+                    return self._ask(connection, call, deadline)
             except StoreAwayError:
                 if not connection.is_closed:  # it has answered that it is not the one to ask
                     connection.close()
@@ -175,6 +198,19 @@ class EngineStore:
                 raise
             finally:
                 self._connections.give_back(connection)
+
+    @contextmanager
+    def _fairly(self, deadline: float) -> Iterator[None]:
+        """Raise StoreBusyError where too little time was left for silence to mean anything."""
+        left, timeout = deadline - time.monotonic(), self._settings.timeout
+        if left < min(_LEAST_SECONDS, timeout / 2):
+            raise StoreBusyError("no time was left to ask the store")
+        try:
+            yield
+        except StoreAwayError as error:
+            if left < min(_FAIR_SECONDS, timeout / 2) and time.monotonic() >= deadline:
+                raise StoreBusyError(f"too little time was left: {error}") from None
+            raise
 
     def _ask(self, connection: Connection, call: "_Call", deadline: float) -> list[Any]:
         tag, copies = b"%d" % next(self._tags), self._settings.acknowledged_by

@@ -23,6 +23,13 @@ class StoreFullError(StoreError):
     """The store has no room."""
 
 
+class StoreBusyError(StoreError):
+    """Too many wait for the store, or the caller had too little time for it.
+
+    This says nothing about the store, so it is no reason to do without it.
+    """
+
+
 class StoreForgotError(StoreError):
     """The store may have lost marks since the time that was asked about."""
 

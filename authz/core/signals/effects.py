@@ -36,7 +36,7 @@ class Restoration(msgspec.Struct, frozen=True):
     at: float
 
 
-class Effect(msgspec.Struct, frozen=True):
+class SignalEffect(msgspec.Struct, frozen=True):
     """What follows from an event.
 
     Attributes:
@@ -52,25 +52,27 @@ class Effect(msgspec.Struct, frozen=True):
     is_mapped: bool = True
 
 
-def effect_of(event: SecurityEvent, sender: SignalSender) -> Effect:
+def effect_of(event: SecurityEvent, sender: SignalSender) -> SignalEffect:
     """Return what follows from an event of a sender."""
     name = name_of(event.uri)
     meaning = meaning_of(event.uri, event.members)
     if meaning is Meaning.NOTHING:
-        return Effect(name)
+        return SignalEffect(name)
     targets = read_targets(event.subject, sender, is_of_session=name in OF_SESSIONS)
     if meaning is None or not targets:
-        return Effect(name, is_mapped=False)
+        return SignalEffect(name, is_mapped=False)
     if meaning is Meaning.RESTORES:
         by, about = _by(sender, ""), sender.about
         taken = (Restoration(by, about, target, event.at) for target in targets)
-        return Effect(name, restorations=tuple(taken))
+        return SignalEffect(name, restorations=tuple(taken))
     entry = _Entry(sender, name, event.jti, event.at)
     is_for_good = meaning is Meaning.ENDS_ALL
-    return Effect(name, tuple(entry.of(target, is_for_good=is_for_good) for target in targets))
+    return SignalEffect(
+        name, tuple(entry.of(target, is_for_good=is_for_good) for target in targets)
+    )
 
 
-def effect_of_logout(logout: Logout, sender: SignalSender) -> Effect:
+def effect_of_logout(logout: Logout, sender: SignalSender) -> SignalEffect:
     """Return what follows from a logout (section 2.7: the session, or all of the subject's).
 
     Where tokens do not name their session, all that the subject has so far are revoked too.
@@ -81,7 +83,7 @@ def effect_of_logout(logout: Logout, sender: SignalSender) -> Effect:
         targets.append(Target(session=logout.session))
     if logout.subject is not None and not (logout.session and sender.by_session):
         targets.append(Target(subject=logout.subject))
-    return Effect(LOGOUT, tuple(entry.of(target, is_for_good=False) for target in targets))
+    return SignalEffect(LOGOUT, tuple(entry.of(target, is_for_good=False) for target in targets))
 
 
 def taken_back(entries: Iterable[Revocation], restoration: Restoration) -> tuple[Revocation, ...]:

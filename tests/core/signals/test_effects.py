@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.revocations import Revocation
-from authz.core.signals.effects import Effect, effect_of, effect_of_logout
+from authz.core.signals.effects import SignalEffect, effect_of, effect_of_logout
 from authz.core.signals.events import EVENT_NAMES, EVENTS, Meaning, meaning_of, name_of
 from authz.core.signals.logout_token import Logout
 from authz.core.signals.security_event import SecurityEvent, read_events
@@ -40,7 +40,7 @@ def sender(*, by_session: bool = False) -> SignalSender:
     )
 
 
-def effect(uri: str, subject: object, members: dict[str, Any] | None = None) -> Effect:
+def effect(uri: str, subject: object, members: dict[str, Any] | None = None) -> SignalEffect:
     """What follows from an event now."""
     return effect_of(SecurityEvent(uri, members or {}, subject, "j", NOW, NOW), sender())
 

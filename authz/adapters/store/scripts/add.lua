@@ -12,6 +12,7 @@ end
 if redis.call('HLEN', KEYS[2]) + #new > most then
   return {TAG, 'FULL'}
 end
+write_when_full()
 for _, at in ipairs(new) do
   redis.call('HSETNX', KEYS[1], 'epoch', epoch)
   local number = redis.call('HINCRBY', KEYS[1], 'number', 1)

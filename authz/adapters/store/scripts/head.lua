@@ -50,6 +50,14 @@ local function version()
   return meta[1] and meta[1] .. '.' .. SERVER or '', meta[2] or '0'
 end
 
+-- Has the rest of the script write even if the server is full: its stop could not be told otherwise.
+--
+-- A server without memory refuses a script's first write if that may take memory. What begins with a
+-- write that takes none runs to its end; so do all versions from 6.2. KEYS[2] is a hash.
+local function write_when_full()
+  redis.call('HDEL', KEYS[2], '')
+end
+
 local found = fault()
 if found then
   return {TAG, found}

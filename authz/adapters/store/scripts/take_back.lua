@@ -3,6 +3,7 @@
 -- Arguments: the channel, the most changes, who takes back, why, then ids.
 local channel, kept, by, note = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
 local is_changed = false
+write_when_full()
 for at = FIRST + 4, #ARGV do
   local entry = redis.call('HGET', KEYS[2], ARGV[at])
   if entry then

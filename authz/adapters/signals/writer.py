@@ -13,21 +13,21 @@ from authz.core.signals.effects import Restoration, taken_back
 STORE_SECONDS: Final = 5.0  # the other side waits longer, and tries again
 
 
-class SinkError(Exception):
+class WriteError(Exception):
     """Signals that nothing certain was written; the message is for operators."""
 
 
-class RevocationSink(Protocol):
+class RevocationWriter(Protocol):
     """Where entries are written. On return they will count, also after a restart."""
 
     def add(self, entries: Sequence[Revocation], by: str) -> None:
-        """Add entries; those that are there stay. Raises SinkError."""
+        """Add entries; those that are there stay. Raises WriteError."""
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
-        """Take back what the restorations say, and return how many entries. Raises SinkError."""
+        """Take back what the restorations say, and return how many entries. Raises WriteError."""
 
 
-class StoreSink:
+class StoreWriter:
     """Writes to the store that replicas share."""
 
     def __init__(self, register: Register) -> None:
@@ -40,7 +40,7 @@ class StoreSink:
         try:
             self._register.add(lines, by, STORE_SECONDS)
         except StoreError as error:
-            raise SinkError(f"the store: {error}") from None
+            raise WriteError(f"the store: {error}") from None
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
         """Take entries back; those that another process has just taken back don't matter."""
@@ -51,11 +51,11 @@ class StoreSink:
             if ids:
                 self._register.take_back(ids, by, "", STORE_SECONDS)
         except StoreError as error:
-            raise SinkError(f"the store: {error}") from None
+            raise WriteError(f"the store: {error}") from None
         return len(ids)
 
 
-class FileSink:
+class FileWriter:
     """Appends to the revocation file."""
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +69,7 @@ class FileSink:
             for entry in entries:
                 writing.append(self._path, entry)
         except RevocationError as error:
-            raise SinkError(str(error)) from None
+            raise WriteError(str(error)) from None
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
         """Remove lines."""
@@ -80,9 +80,9 @@ class FileSink:
             if ids:
                 writing.take_back(self._path, ids)
         except OSError as error:
-            raise SinkError(f"{self._path}: {error.strerror}") from None
+            raise WriteError(f"{self._path}: {error.strerror}") from None
         except RevocationError as error:
-            raise SinkError(str(error)) from None
+            raise WriteError(str(error)) from None
         return len(ids)
 
 
@@ -90,7 +90,7 @@ def _checked(entry: Revocation) -> Revocation:
     try:
         entry.check()
     except RevocationError as error:
-        raise SinkError(str(error)) from None
+        raise WriteError(str(error)) from None
     return entry
 
 
