@@ -116,8 +116,10 @@ class EngineStore:
         """Ask the server about itself, for an operator. Raises StoreAwayError."""
         deadline = in_seconds(seconds)
         connection = self._connections.take(deadline)
+        call = _Call("rights", self._keys("memory"), (self._channel,))
         try:
-            return inspect_server(connection, deadline)
+            missing = self._ask(connection, call, deadline)
+            return inspect_server(connection, deadline, missing)
         finally:
             self._connections.give_back(connection)
 
