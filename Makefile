@@ -12,7 +12,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 KEYCLOAK := 26.7.5
 # The tools of the mesh to build, each a folder of requirements/mesh; MESH=spire builds SPIRE alone.
 MESH ?= $(notdir $(patsubst %/,%,$(dir $(wildcard requirements/mesh/*/go.mod))))
-.PHONY: help setup demo test test-keycloak keycloak-archive test-mesh mesh-tools check-deploy bench replicas fuzz fuzz-guided check docs generate release lock clean
+.PHONY: help setup demo test test-keycloak test-valkey keycloak-archive test-mesh mesh-tools check-deploy bench replicas fuzz fuzz-guided check docs generate release lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,7 +51,8 @@ test test-keycloak: export PYTHONDONTWRITEBYTECODE =
 
 test: setup ## all tests, the ones through a real Envoy included, with branch coverage
 	@rm -f .coverage .coverage.*
-	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -q -n $(TESTERS) --dist loadfile
+	@COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -q -n $(TESTERS) --dist loadfile \
+		--no-loadscope-reorder # tests/conftest.py has the order: those with few tests are the long ones
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
@@ -72,6 +73,14 @@ keycloak-archive: .venv-keycloak/$(KEYCLOAK_ZIP)
 	@cd .venv-keycloak && sha256sum --quiet -c ../requirements/keycloak.sha256 && rm -rf home && \
 		unzip -q $(KEYCLOAK_ZIP) && mv keycloak-$(KEYCLOAK) home
 	@.venv-keycloak/home/bin/kc.sh build --db=dev-mem --features=ssf >.venv-keycloak/build.log || { cat .venv-keycloak/build.log; exit 1; }
+	@touch $@
+
+test-valkey: setup .venv-valkey/.done ## the tests of what replicas share, with Debian's Valkey in place of Redis
+	@AUTHZ_VALKEY=1 $(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile $$(grep -rl "support.redis_server" tests --include=test_*.py)
+
+.venv-valkey/.done: .ci/valkey
+	@echo "unpacking Valkey (once) ..."
+	@.ci/valkey
 	@touch $@
 
 test-mesh: setup mesh-tools ## tests with the real systems of the mesh, such as SPIRE: minutes, and more to build them once
@@ -147,4 +156,4 @@ lock: ## new versions into the hash-locked requirements
 	cd requirements/node && npm update --save --package-lock-only --omit-lockfile-registry-resolved=true
 
 clean: ## remove what the other targets made
-	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-mesh .venv-nghttp2 .venv-packages .venv-peers .venv-prometheus .venv-redis .venv-shells .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist
+	rm -rf .node .venv .venv-envoy .venv-fuzz .venv-go .venv-keycloak .venv-lighttpd .venv-lock .venv-mesh .venv-nghttp2 .venv-packages .venv-peers .venv-prometheus .venv-redis .venv-shells .venv-valkey .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* build dist

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from authz.config import Config
 from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, RuleSettings
-from authz.core.policy.settings import GROUPS
+from authz.core.policy.holder_settings import GROUPS
 from bench.in_process import Core, compare
 from lab.mesh import ISSUER, TRAVEL
 

@@ -28,7 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # Begun first, so that none of the processes is left alone with one at the end.
-_LONG = {"test_image.py", "test_release.py", "test_company.py", "test_suggested_width.py"}
+_LONG = {
+    *("test_image.py", "test_freshness.py", "test_policy_model.py", "test_init.py", "test_fuzz.py"),
+    *("test_company.py", "test_liveness.py", "test_large_config.py", "test_release.py"),
+    *("test_suggested_width.py", "test_trace_export.py", "test_audit_chain.py", "test_cli.py"),
+}
 
 
 @pytest.hookimpl(tryfirst=True)  # before it is chosen by marks

@@ -1,8 +1,6 @@
 """The HTTP server for operators, by default on loopback: metrics, health, what proxies present."""
 
 import logging
-import socket
-import threading
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
@@ -11,22 +9,21 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from authz.adapters.http_server import BoundedHttpServer, RequestHead, ServerLimits
+from authz.adapters.http_server import (
+    NOT_ALLOWED,
+    BoundedHttpServer,
+    QuietHandler,
+    ServerLimits,
+    listen,
+)
 
 REQUEST_SECONDS: Final = 5.0  # a slow client loses its connection instead of holding our thread
 MAX_CONNECTIONS: Final = 64  # at once, with a thread each: far more than probes and scrapes need
-_NOT_IMPLEMENTED: Final = 501  # the standard library's answer to an unsupported method
-_NOT_ALLOWED: Final = 405
-_POLL_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("authz.admin")
 _LIMITS: Final = ServerLimits("admin", REQUEST_SECONDS, MAX_CONNECTIONS)
 Readiness = Callable[[], tuple[bool, dict[str, Any]]]
 Stuck = Callable[[], Sequence[str]]
 Presented = Callable[[], dict[str, Any]]
-
-
-class AdminError(RuntimeError):
-    """Signals that the server can't listen on the admin address; the message says which and why."""
 
 
 class AdminServer:
@@ -54,47 +51,23 @@ class AdminServer:
         self._server: BoundedHttpServer | None = None
 
     def start(self) -> None:
-        """Listen. Raises AdminError."""
-        host, _, port = self.address.rpartition(":")
-        try:
-            if host == "unix":
-                server = BoundedHttpServer(socket.AF_UNIX, port, self._handler(), _LIMITS)
-            else:
-                family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                place = host.strip("[]"), int(port)
-                server = BoundedHttpServer(family, place, self._handler(), _LIMITS)
-                self.address = f"{host}:{server.server_port}"
-        except (OSError, OverflowError) as error:
-            raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
-        thread = threading.Thread(
-            target=server.serve_forever, args=(_POLL_SECONDS,), name="admin", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:  # the system has no more threads
-            server.server_close()
-            raise AdminError(f"can't listen on {self.address} for admin: {error}") from None
-        self._server = server
+        """Listen. Raises ListenError."""
+        server = self._server = listen(self.address, self._handler(), _LIMITS)
+        self.address = server.address_of(self.address)
 
     def close(self) -> None:
         """Stop listening."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.stop()
             self._server = None
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         admin = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             timeout = REQUEST_SECONDS
-            server: BoundedHttpServer
 
-            def parse_request(self) -> bool:
-                self.rfile = RequestHead(self.rfile)  # type: ignore[assignment] # all that is used
-                return super().parse_request()
-
-            def do_GET(self) -> None:
+            def do_GET(self) -> None:  # noqa: N802 - the library's name
                 self.server.answering(self.connection)
                 path, accept = self.path.partition("?")[0], self.headers.get("accept", "")
                 try:
@@ -104,29 +77,18 @@ class AdminServer:
                     status, content_type, body = 500, "text/plain", b"internal error\n"
                 self._reply(status, content_type, body)
 
-            def send_error(
-                self, code: int, message: str | None = None, explain: str | None = None
-            ) -> None:
-                """Refuse in plain text, which repeats nothing of the request."""
-                del message, explain
-                status = _NOT_ALLOWED if code == _NOT_IMPLEMENTED else code
+            def refuse(self, status: int) -> None:
                 self._reply(status, "text/plain", b"not served: plain GET only\n")
 
             def _reply(self, status: int, content_type: str, body: bytes) -> None:
                 self.send_response(status)
-                if status == _NOT_ALLOWED:
+                if status == NOT_ALLOWED:
                     self.send_header("allow", "GET")
                 self.send_header("content-type", content_type)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(body)
-
-            def version_string(self) -> str:
-                return "agent-authz"
-
-            def log_message(self, *_: object) -> None:
-                """Log nothing, as scrapes are frequent."""
 
         return Handler
 

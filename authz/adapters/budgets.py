@@ -4,8 +4,6 @@ A budget is spent once the call is otherwise allowed, and nothing is given back.
 spent in one step: all of it, or nothing. Budgets in shadow are spent apart, and only noted.
 """
 
-import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
@@ -14,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from authz.adapters.store.budgets import MemoryBudgets
+from authz.adapters.locked_counter import LockedCounter
+from authz.adapters.store.memory_budgets import MemoryBudgets
 from authz.adapters.store.store import (
     Budgets,
     Charge,
@@ -71,13 +70,11 @@ class Spender:
         self.is_shared = is_shared
         self._store = store
         self._own = MemoryBudgets()
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, SpendResult]] = Counter()
+        self._counter: LockedCounter[tuple[str, SpendResult]] = LockedCounter()
 
     def status(self) -> SpenderStatus:
         """Return the number of spendings so far."""
-        with self._lock:
-            return SpenderStatus(dict(self._counts))
+        return SpenderStatus(self._counter.counts())
 
     def spend(self, allow: Allow, now: float, left: Callable[[], float]) -> Allow:
         """Spend the budgets of an allow; return it with notes of those in shadow.
@@ -167,9 +164,7 @@ class Spender:
         return SpendResult.SPENT
 
     def _count(self, spendings: Sequence[Spending], result: SpendResult) -> None:
-        with self._lock:
-            for spending in spendings:
-                self._counts[spending.rule, result] += 1
+        self._counter.add(*((spending.rule, result) for spending in spendings))
 
 
 def _charges(spendings: Sequence[Spending]) -> list[Charge]:

@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +22,14 @@ from typing import Any, Final
 
 # A probe has some hundred; parsing megabytes would slow down others.
 MAX_HEADER_BYTES: Final = 16 * 1024
+NOT_ALLOWED: Final = 405
+_NOT_IMPLEMENTED: Final = 501  # the standard library's answer to an unsupported method
+_POLL_SECONDS: Final = 0.1
 _log: Final = logging.getLogger("authz.http")
+
+
+class ListenError(RuntimeError):
+    """Signals that the server can't listen; the message says where, for what, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +158,16 @@ class BoundedHttpServer(ThreadingHTTPServer):
         _end(request)
         return True
 
+    def stop(self) -> None:
+        """Stop listening. Requests under way end by their time."""
+        self.shutdown()
+        self.server_close()
+
+    def address_of(self, listen: str) -> str:
+        """Return the address that it was asked to listen on, with the port that it has."""
+        host, _, _ = listen.rpartition(":")
+        return listen if host == "unix" else f"{host}:{self.server_port}"
+
     def answering(self, request: socket.socket) -> None:
         """Note that a complete request has arrived: this connection is not idle."""
         self._answering.add(request)
@@ -174,6 +192,65 @@ class BoundedHttpServer(ThreadingHTTPServer):
         if not isinstance(error, OSError):
             name = self._limits.name
             _log.error("a connection to the %s address failed: %s", name, type(error).__name__)
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Reads the head of a request within its limit; tells nobody of the request or the library."""
+
+    server: BoundedHttpServer
+
+    def parse_request(self) -> bool:
+        """Parse the request line and the headers."""
+        self.rfile = RequestHead(self.rfile)  # type: ignore[assignment] # all that is used
+        return super().parse_request()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse, and repeat nothing of the request."""
+        del message, explain
+        self.refuse(NOT_ALLOWED if code == _NOT_IMPLEMENTED else code)
+
+    def refuse(self, status: int) -> None:
+        """Answer a request that is not served: NOT_ALLOWED for another method."""
+        raise NotImplementedError
+
+    def version_string(self) -> str:
+        """Return the server's name, without its version."""
+        return "agent-authz"
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing, as scrapes are frequent, and what comes from clients is not for the log."""
+
+
+def listen(
+    address: str,
+    handler: type[BaseHTTPRequestHandler],
+    limits: ServerLimits,
+    context: Callable[[], ssl.SSLContext] | None = None,
+) -> BoundedHttpServer:
+    """Listen on host:port or unix:/path, and answer from a thread on. Raises ListenError.
+
+    ``context`` is as in ``BoundedHttpServer``.
+    """
+    fault = f"can't listen on {address} for {limits.name}"
+    host, _, port = address.rpartition(":")
+    try:
+        if host == "unix":
+            server = BoundedHttpServer(socket.AF_UNIX, port, handler, limits, context)
+        else:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            place = host.strip("[]"), int(port)
+            server = BoundedHttpServer(family, place, handler, limits, context)
+    except (OSError, OverflowError) as error:
+        raise ListenError(f"{fault}: {error}") from None
+    thread = threading.Thread(
+        target=server.serve_forever, args=(_POLL_SECONDS,), name=limits.name, daemon=True
+    )
+    try:
+        thread.start()
+    except RuntimeError as error:  # the system has no more threads
+        server.server_close()
+        raise ListenError(f"{fault}: {error}") from None
+    return server
 
 
 def _end(request: socket.socket) -> None:

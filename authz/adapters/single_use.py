@@ -1,11 +1,9 @@
-"""Refuses what was used before: a DPoP proof (RFC 9449 section 11.1), or a token for one request.
+"""Refuses a second use of a DPoP proof (RFC 9449 section 11.1) or of a token for one request.
 
 The store keeps the marks, for all replicas or for this process alone. What it can't say for certain
 is refused, unless the settings let this process's own marks count while a shared store is away.
 """
 
-import threading
-from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
@@ -13,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import (
@@ -80,13 +79,11 @@ class SingleUses:
         self._store = store
         is_local = is_shared and settings.when_away is WhenAway.LOCAL
         self._local = MemoryStore(settings.entries) if is_local else None
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[UseKind, UseResult]] = Counter()
+        self._counter: LockedCounter[tuple[UseKind, UseResult]] = LockedCounter()
 
     def status(self) -> SingleUseStatus:
         """Return the number of uses so far."""
-        with self._lock:
-            return SingleUseStatus(dict(self._counts))
+        return SingleUseStatus(self._counter.counts())
 
     def use(self, once: SingleUse, attempt: bytes, now: float, seconds: float) -> None:
         """Check that it is unused and mark it as used, in one step; ``now`` is unix seconds.
@@ -99,8 +96,7 @@ class SingleUses:
         if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
         result, detail = self._used(once, attempt, now, seconds)
-        with self._lock:
-            self._counts[once.kind, result] += 1
+        self._counter.add((once.kind, result))
         if detail:
             raise _refusal(once.kind, result, detail)
 

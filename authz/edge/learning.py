@@ -2,8 +2,8 @@
 
 A step of the pipeline that lacks a fact names it in its refusal (``Denied.needs``). Each kind of
 need has a learner, which may wait on the network: for a newly published key, an issuer's answer
-about an opaque token (RFC 7662), or a status list. The design also suits shared stores. The rules
-are the same for all:
+about an opaque token (RFC 7662), or a status list. A store that replicas share is no learner: an
+allow consumes there (``authz.edge.consuming``), which is done once. The rules are the same for all:
 
 - A learner gets the rest of the caller's deadline less a margin for the answer's way back, and
   never more than its own ``max_seconds``.

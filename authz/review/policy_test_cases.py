@@ -21,8 +21,9 @@ from authz.config.yaml_document import Place, YamlDocument, parse
 from authz.core.conditions import ConditionHeader
 from authz.core.decision import Actor, Agent, Delegation, Effect, Mode
 from authz.core.delegation.without_token import by_svid
+from authz.core.policy.holder_settings import GROUPS, ROLES
 from authz.core.policy.query import PolicyQuery
-from authz.core.policy.settings import GROUPS, ROLES, Scope
+from authz.core.policy.settings import Scope
 from authz.core.reason import Reason
 from authz.core.request import Operation, Request
 from authz.core.settings import Duration, MisfitError, Settings

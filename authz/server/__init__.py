@@ -5,25 +5,23 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import Final, Protocol
 
-from authz.adapters.admin import AdminError
 from authz.adapters.audit.log import AuditError
+from authz.adapters.http_server import ListenError
 from authz.adapters.keys.store import KeyStoreError
-from authz.adapters.signals.receiver import ReceiverError
 from authz.adapters.tls import TlsError
 from authz.config import Config
 from authz.core.revocations import RevocationError
 from authz.server.process import open_server
 from authz.server.reload import ConfigSource
-from authz.server.signals import Stoppable, signals
+from authz.server.unix_signals import Stoppable, signals
 from authz.transports.transport import TransportError
 from authz.wiring.files import BuildError
 
 _START_ERRORS: Final = (
-    AdminError,
+    ListenError,
     AuditError,
     BuildError,
     KeyStoreError,
-    ReceiverError,
     RevocationError,
     TlsError,
     TransportError,

@@ -21,7 +21,7 @@ LIMITS: Final[Mapping[str, float | None]] = {
     # Checks flags five times a second, and gets the interpreter within a second, whatever else
     # runs.
     MAIN: 5.0,
-    # Reads one file. Half a million entries take a second alone, and several seconds beside checks.
+    # Reads one file, and tells its progress while it does: half a million new entries take longer.
     REVOCATIONS: 10.0,
     # Waits for the store. The config says what happens while it is away.
     STORE: None,

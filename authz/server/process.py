@@ -11,14 +11,12 @@ from typing import Any, Final
 from authz import __version__
 from authz.adapters.admin import AdminServer
 from authz.adapters.audit.identity import WorkerIdentity
-from authz.adapters.signals.signals import Signals
 from authz.config import Config
 from authz.edge.methods import methods_of
 from authz.server.giving_way import yielding_gil
-from authz.server.json_log import ProcessLog
 from authz.server.liveness import MAIN, POOL, TRANSPORT, Liveness
 from authz.server.presented import presented_by
-from authz.server.process_metrics import ProcessMetrics, ReportingParts
+from authz.server.process_metrics import build_metrics
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.server.watches import build_watches
 from authz.transports.opening import open_transport
@@ -32,6 +30,11 @@ FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arri
 # last spans 1 s, the log's last lines 2 s.
 CLOSE_SECONDS: Final = 10.0
 WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missing
+# Of the config, what a reload does not put into force.
+FIXED_SECTIONS: Final = (
+    *("server", "admin", "audit", "traces", "store"),
+    *("replay", "revocations", "signals", "key_cache"),
+)
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -88,8 +91,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start every part except the listening sockets, which wait for keys.
 
-        Raises TransportError, RevocationError, AuditError, KeyStoreError, AdminError,
-        ReceiverError.
+        Raises TransportError, RevocationError, AuditError, KeyStoreError, ListenError.
         """
         if self._config.server.pin:
             _pin(self._worker)
@@ -213,8 +215,9 @@ class ServerProcess:
         version = self._parts.reconfigure(config, candidate)
         if _fixed(config) != _fixed(self._config):
             _log.warning(
-                "changes to server, admin, audit, traces, store, replay, revocations, signals and "
-                "key_cache take effect at the next start"
+                "changes to %s and %s take effect at the next start",
+                ", ".join(FIXED_SECTIONS[:-1]),
+                FIXED_SECTIONS[-1],
             )
         self._config = config
         _warn_of_shadow(config)
@@ -270,32 +273,6 @@ def _identity(config: Config, worker: int, run: str) -> WorkerIdentity:
     return WorkerIdentity()
 
 
-def build_metrics(
-    parts: Parts, reload: ConfigReload, liveness: Liveness, signals: Signals | None = None
-) -> ProcessMetrics:
-    """Build the metrics of the parts, and of the objects that watch them."""
-    reporting = ReportingParts(
-        service=parts.service,
-        keys=parts.keys,
-        introspections=parts.introspections,
-        single_uses=parts.shared.single_uses,
-        status_lists=parts.status_lists,
-        revocations=parts.shared.revocations,
-        store=parts.shared.store,
-        spender=parts.shared.spender,
-        audit=parts.audit,
-        tracer=parts.tracer,
-        tls=parts.tls,
-        pool=parts.pool,
-        bulkhead=parts.bulkhead,
-        signals=signals,
-        reload=reload,
-        liveness=liveness,
-        log=ProcessLog(),
-    )
-    return ProcessMetrics(parts.metrics, reporting)
-
-
 def _pin(worker: int) -> None:
     """Keep the process's threads on one core; threads that they start inherit it."""
     cores = sorted(os.sched_getaffinity(0))
@@ -311,8 +288,4 @@ def _warn_of_shadow(config: Config) -> None:
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
-    return (
-        *(config.server, config.admin, config.audit, config.replay),
-        *(config.revocations, config.key_cache, config.traces, config.store),
-        config.signals,
-    )
+    return tuple(getattr(config, section) for section in FIXED_SECTIONS)

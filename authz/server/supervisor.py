@@ -77,7 +77,7 @@ class Supervisor:
         )
 
     def start(self) -> None:
-        """Start every worker and the admin address. Raises AdminError, WorkerStartError.
+        """Start every worker and the admin address. Raises ListenError, WorkerStartError.
 
         Waits for the workers as long as they make progress, or until told to stop.
         """

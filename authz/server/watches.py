@@ -1,5 +1,6 @@
-"""Makes the threads that watch for changes, none of which waits for another."""
+"""Makes the threads that watch files and the store for changes; none waits for another."""
 
+from functools import partial
 from typing import Final
 
 from authz.adapters.revocations.sources import STORE_SECONDS
@@ -21,6 +22,7 @@ def build_watches(
     may let its thread wait.
     """
     beat, revocations = liveness.beat, parts.shared.revocations
+    revocations.file.progress = partial(beat, REVOCATIONS)  # half a million lines take long
     watches = (
         PeriodicThread(REVOCATIONS, revocations.refresh, REVOCATIONS_SECONDS, beat),
         PeriodicThread(CONFIG, reload.look, CONFIG_SECONDS, beat),

@@ -8,10 +8,10 @@ from authz.adapters.signals import LogoutSettings, SignalSettings, TransmitterSe
 from authz.adapters.signals.certificate import ListenerCertificate, ListenerTlsError
 from authz.adapters.signals.intake import Intake, Party
 from authz.adapters.signals.poller import SignalPoller
-from authz.adapters.signals.receiver import Place, SignalReceiver
+from authz.adapters.signals.receiver import Endpoint, SignalReceiver
 from authz.adapters.signals.signals import Signals
-from authz.adapters.signals.sink import FileSink, RevocationSink, StoreSink
 from authz.adapters.signals.status import SignalCounts
+from authz.adapters.signals.writer import FileWriter, RevocationWriter, StoreWriter
 from authz.adapters.store.store import Store
 from authz.config import Config
 from authz.core.delegation import IssuerSettings
@@ -28,25 +28,27 @@ def open_signals(config: Config, keys: KeyStore, store: Store) -> Signals | None
     if settings is None:
         return None
     # Nobody may log out for days; a transmitter is asked for verification events.
-    counts = SignalCounts(frozenset(one.issuer for one in settings.transmitters))
-    intake = Intake(_sink(config, store), counts)
+    counts = SignalCounts(frozenset(sender.issuer for sender in settings.transmitters))
+    intake = Intake(_writer(config, store), counts)
     issuers = {issuer.issuer: issuer for issuer in config.issuers}
     own_keys = KeyStore(_own_sources(settings, issuers))
-    places, pollers = {}, []
+    endpoints, pollers = {}, []
     for transmitter in settings.transmitters:
         is_own = transmitter.keys is not None
         sender = transmitter_sender(transmitter, issuers)
         name = transmitter.issuer if is_own else sender.about
         party = Party(sender, own_keys if is_own else keys, name)
         if transmitter.push is not None:
-            places[transmitter.push.path] = Place(party, transmitter.push.token_file)
+            endpoints[transmitter.push.path] = Endpoint(party, transmitter.push.token_file)
         if transmitter.poll is not None:
             pollers.append(SignalPoller(transmitter.poll, party, intake, counts.polled_by(sender)))
     for logout in settings.logout:
         party = Party(logout_sender(logout, issuers), keys, logout.issuer)
-        places[logout.path] = Place(party, None)
+        endpoints[logout.path] = Endpoint(party, None)
     certificate = read_listener_certificate(settings)
-    receiver = SignalReceiver(settings.listen, places, intake, certificate) if places else None
+    receiver = (
+        SignalReceiver(settings.listen, endpoints, intake, certificate) if endpoints else None
+    )
     return Signals(own_keys, receiver, pollers, counts)
 
 
@@ -104,10 +106,10 @@ def _own_sources(
     }
 
 
-def _sink(config: Config, store: Store) -> RevocationSink:
+def _writer(config: Config, store: Store) -> RevocationWriter:
     """Choose where revocations are kept. Raises BuildError."""
     if config.store is not None:
-        return StoreSink(store)
+        return StoreWriter(store)
     if config.revocations.file is None:
         raise BuildError("signals: what they revoke must be kept: set store, or revocations.file")
-    return FileSink(Path(config.revocations.file))
+    return FileWriter(Path(config.revocations.file))

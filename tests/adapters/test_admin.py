@@ -12,8 +12,9 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from authz.adapters.admin import MAX_CONNECTIONS, AdminError, AdminServer
+from authz.adapters.admin import MAX_CONNECTIONS, AdminServer
 from authz.adapters.admin_settings import AdminSettings
+from authz.adapters.http_server import ListenError
 from support.world import PATIENCE_SECONDS, wait_until
 
 
@@ -248,13 +249,13 @@ def test_ipv6() -> None:
 @pytest.mark.parametrize("listen", ["127.0.0.1:99999", "203.0.113.1:0", "not a host:0"])
 def test_addresses_that_cannot_be_listened_on(listen: str) -> None:
     """An address that is not ours is an error that names it."""
-    with pytest.raises(AdminError, match=listen):
+    with pytest.raises(ListenError, match=listen):
         Probe(listen)
 
 
 def test_a_port_in_use(probe: Probe) -> None:
     """A port that another has is an error, not a share."""
-    with pytest.raises(AdminError, match=probe.admin.address):
+    with pytest.raises(ListenError, match=probe.admin.address):
         Probe(probe.admin.address)
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from authz.adapters.signals import intake
 from authz.adapters.signals.receiver import CONNECTIONS
 from authz.adapters.signals.status import SignalResult
 from lab.issuer import Issuer, b64, sign_raw
@@ -204,6 +205,12 @@ def tampered(transmitter: Transmitter) -> str:
     return f"{head}.{other}.{signature}"
 
 
+def of_another(transmitter: Transmitter) -> str:
+    """A token that another issuer signed, under the name of a key of ours."""
+    header = {"kid": transmitter.issuer.current.key_id}
+    return transmitter.event(SESSION_REVOKED, key=OTHER.current, header=header)
+
+
 def changed(**changes: Any) -> Callable[[Transmitter], str]:
     """An event with other claims."""
     return lambda transmitter: transmitter.event(SESSION_REVOKED, **changes)
@@ -225,8 +232,7 @@ REFUSED: dict[str, tuple[Callable[[Transmitter], str], str]] = {
     "a logout token": (lambda transmitter: transmitter.logout(), "invalid_request"),
     "crit": (changed(header={"crit": ["exp"]}), "invalid_request"),
     "no kid": (changed(header={"kid": None}), "invalid_key"),
-    "an unknown kid": (changed(header={"kid": "k"}), "invalid_key"),
-    "a key of another": (changed(key=OTHER.current), "invalid_key"),
+    "a key of another": (of_another, "invalid_key"),
     "tampered": (tampered, "invalid_key"),
     "exp": (changed(exp=NOW + 600), "invalid_request"),
     "sub": (changed(sub="alice"), "invalid_request"),
@@ -271,6 +277,17 @@ def test_refused_events(receiving: Receiving, what: str) -> None:
     assert text[:40] not in reply.text or not text
 
 
+def test_an_unknown_key(receiving: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its set may lack it still, so the event has to be sent again; later it is refused."""
+    text = receiving.transmitter.event(SESSION_REVOKED, header={"kid": "k"})
+    assert receiving.pusher.push(EVENTS, text).status_code == 503
+    monkeypatch.setattr(intake, "UNKNOWN_KEY_SECONDS", 0.0)
+    reply = receiving.pusher.push(EVENTS, text)
+
+    assert (reply.status_code, reply.json()["err"]) == (400, "invalid_key")
+    assert receiving.entries() == []
+
+
 def test_audiences_in_a_list(receiving: Receiving) -> None:
     """A token may be for others too."""
     text = receiving.transmitter.event(SESSION_REVOKED, aud=["https://x.example", RECEIVER])
@@ -290,9 +307,11 @@ def test_audiences_in_a_list(receiving: Receiving) -> None:
 )
 def test_not_authenticated(receiving: Receiving, headers: dict[str, str]) -> None:
     """Without the stream's bearer token a valid event is not even looked at."""
+    before = receiving.count("other", SignalResult.REFUSED)
     reply = receiving.pusher.push(EVENTS, receiving.transmitter.event(SESSION_REVOKED), **headers)
 
     assert (reply.status_code, reply.json()["err"]) == (400, "authentication_failed")
+    assert receiving.count("other", SignalResult.REFUSED) == before + 1, "operators see it"
     assert receiving.entries() == []
 
 
@@ -303,16 +322,20 @@ def test_a_renewed_bearer_token(receiving: Receiving) -> None:
     assert receiving.pusher.push(EVENTS, event).status_code == 400
     assert receiving.pusher.push(EVENTS, event, authorization="bearer renewed").status_code == 202
     receiving.token_file.write_text("")
+    before = receiving.count("other", SignalResult.FAILED)
     reply = receiving.pusher.push(EVENTS, event)
 
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+    assert receiving.count("other", SignalResult.FAILED) == before + 1, "AuthzSignalsFailing"
 
 
 def test_another_content_type(receiving: Receiving) -> None:
     """A body of another type is refused unread."""
     event = receiving.transmitter.event(SESSION_REVOKED)
+    before = receiving.count("other", SignalResult.REFUSED)
     reply = receiving.pusher.push(EVENTS, event, content_type="application/jwt")
 
+    assert receiving.count("other", SignalResult.REFUSED) == before + 1
     assert (reply.status_code, reply.json()["err"]) == (400, "invalid_request")
     assert receiving.entries() == []
 
@@ -402,12 +425,14 @@ def test_a_logout_token_without_a_type(receiving: Receiving) -> None:
 
 @pytest.mark.parametrize("form", [b"", b"a=b", b"logout_token=a&logout_token=b", b"\xff"])
 def test_a_form_without_a_token(receiving: Receiving, form: bytes) -> None:
-    """A form must have one logout_token."""
+    """A form must have one logout_token; one that has not is told to operators too."""
+    before = receiving.count("logout", SignalResult.REFUSED)
     with receiving.pusher.client() as client:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         reply = client.post(receiving.pusher.url + LOGOUTS, content=form, headers=headers)
 
     assert reply.status_code == 400
+    assert receiving.count("logout", SignalResult.REFUSED) == before + 1
 
 
 def raw(receiving: Receiving, *parts: bytes) -> bytes:

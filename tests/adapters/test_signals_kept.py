@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from authz.adapters.signals.sink import FileSink, RevocationSink, SinkError, StoreSink
+from authz.adapters.signals import writer as writer_module
+from authz.adapters.signals.writer import FileWriter, RevocationWriter, StoreWriter, WriteError
 from authz.adapters.store.engine import EngineStore
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.settings import StoreSettings
@@ -56,7 +57,7 @@ def restoration(subject: str, at: float) -> Restoration:
 
 
 class Kept:
-    """A sink, and what is kept."""
+    """A writer, and what is kept."""
 
     def __init__(self, kind: str, folder: Path, redis: RedisServer) -> None:
         """Open a store or a file, empty."""
@@ -66,7 +67,9 @@ class Kept:
         store = EngineStore(settings, folder.name) if kind == "engine" else MemoryStore()
         self.store = store
         store.start()
-        self.sink: RevocationSink = FileSink(self.path) if kind == "file" else StoreSink(store)
+        self.writer: RevocationWriter = (
+            FileWriter(self.path) if kind == "file" else StoreWriter(store)
+        )
         self.is_file = kind == "file"
 
     def entries(self) -> list[Revocation]:
@@ -91,10 +94,38 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer) -> 
 def test_entries_are_kept(kept: Kept) -> None:
     """Entries of a signal are kept as they are; the same again is the same."""
     both = [entry("credential-compromise", "alice"), entry("account-disabled", "bob")]
-    kept.sink.add(both, "signal x j")
-    kept.sink.add(both, "signal x j")
+    kept.writer.add(both, "signal x j")
+    kept.writer.add(both, "signal x j")
 
     assert sorted({one.id for one in kept.entries()}) == sorted(one.id for one in both)
+
+
+def test_entries_that_are_there(kept: Kept) -> None:
+    """A signal that comes again, after it was forgotten, adds nothing."""
+    made = [entry("sessions-revoked", f"u{number}") for number in range(3)]
+    kept.writer.add(made, "by")
+    kept.writer.add([*made, entry("sessions-revoked", "other")], "by")
+
+    assert len(kept.entries()) == 4
+
+
+def test_a_file_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expired lines of signals leave the file, others' stay; an issuer gets so many lines."""
+    path = tmp_path / "revoked"
+    others = b'{"agent":"spiffe://a/b","expires":"2020-01-01T00:00:00Z"}\n\n{"tool": "t"}\n'
+    path.write_bytes(others)
+    writer = FileWriter(path)
+    writer.add([entry("sessions-revoked", "old", 1_600_000_000.0)], "by")
+    assert path.read_bytes().count(b"\n") == 4
+    writer.add([entry("sessions-revoked", "new")], "by")
+    assert path.read_bytes() == others + entry("sessions-revoked", "new").line + b"\n"
+
+    monkeypatch.setattr(writer_module, "MAX_IN_FILE", 2)
+    writer.add([entry("sessions-revoked", "second")], "by")
+    with pytest.raises(WriteError, match="use a store"):
+        writer.add([entry("sessions-revoked", "third")], "by")
+    of_other = msgspec.structs.replace(entry("sessions-revoked", "x"), issuer="https://o.example")
+    writer.add([of_other], "by")
 
 
 def test_a_restoration(kept: Kept) -> None:
@@ -106,18 +137,18 @@ def test_a_restoration(kept: Kept) -> None:
         entry("credential-compromise", "alice"),
         Revocation(issuer=ISSUER, subject="alice", note="account-disabled", by="an operator"),
     ]
-    kept.sink.add([earlier, later, *others], "signal x j")
+    kept.writer.add([earlier, later, *others], "signal x j")
 
-    assert kept.sink.restore([restoration("alice", NOW + 5)], "signal x k") == 1
+    assert kept.writer.restore([restoration("alice", NOW + 5)], "signal x k") == 1
     assert {one.id for one in kept.entries()} == {one.id for one in (later, *others)}
-    assert kept.sink.restore([restoration("alice", NOW + 5)], "signal x k") == 0
+    assert kept.writer.restore([restoration("alice", NOW + 5)], "signal x k") == 0
 
 
 def test_many_threads(kept: Kept) -> None:
     """Signals that are taken at the same time lose none of each other's entries."""
     subjects = [f"u{number}" for number in range(8)]
     threads = [
-        threading.Thread(target=kept.sink.add, args=([entry("sessions-revoked", subject)], "s"))
+        threading.Thread(target=kept.writer.add, args=([entry("sessions-revoked", subject)], "s"))
         for subject in subjects
     ]
     for thread in threads:
@@ -132,19 +163,19 @@ def test_a_store_that_is_away(tmp_path: Path, redis: RedisServer) -> None:
     """While the store is away nothing is taken, and later it is."""
     kept = Kept("engine", tmp_path, redis)
     with closing(kept.store):
-        kept.sink.add([entry("credential-compromise", "alice")], "s")
+        kept.writer.add([entry("credential-compromise", "alice")], "s")
         redis.kill()
-        with pytest.raises(SinkError, match="the store"):
-            kept.sink.add([entry("credential-compromise", "bob")], "s")
-        with pytest.raises(SinkError, match="the store"):
-            kept.sink.restore([restoration("alice", NOW)], "s")
+        with pytest.raises(WriteError, match="the store"):
+            kept.writer.add([entry("credential-compromise", "bob")], "s")
+        with pytest.raises(WriteError, match="the store"):
+            kept.writer.restore([restoration("alice", NOW)], "s")
         redis.start()
 
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     """A file that is missing is not made anew: what it revoked would be lost unseen."""
-    sink = FileSink(tmp_path / "gone")
-    with pytest.raises(SinkError, match="No such file"):
-        sink.add([entry("credential-compromise", "alice")], "s")
-    with pytest.raises(SinkError, match="No such file"):
-        sink.restore([restoration("alice", NOW)], "s")
+    writer = FileWriter(tmp_path / "gone")
+    with pytest.raises(WriteError, match="No such file"):
+        writer.add([entry("credential-compromise", "alice")], "s")
+    with pytest.raises(WriteError, match="No such file"):
+        writer.restore([restoration("alice", NOW)], "s")

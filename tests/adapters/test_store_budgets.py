@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 import redis
 
-from authz.adapters.store.budgets import MemoryBudgets
+from authz.adapters.store.memory_budgets import MemoryBudgets
 from authz.adapters.store.script import load_script
 from authz.adapters.store.store import Charge, ExhaustedError, StoreFullError
 from support.conformance.budgets import BEGIN, BudgetConformance, charge

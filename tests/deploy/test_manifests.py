@@ -1,8 +1,11 @@
 """What is shipped in deploy/: each file is read, and they agree with each other and the image."""
 
 import json
+import re
+import shutil
 from itertools import chain
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Final
 
 import pytest
@@ -177,6 +180,57 @@ def test_trust_manager_changes_the_ca_alone() -> None:
 
     assert (folder / "config.yaml").read_text() == moved
     assert "mountPath: /var/run/secrets/authz-ca" in (folder / "ca.yaml").read_text()
+
+
+def component(name: str, file: str) -> Any:
+    """Return what a file of a component has."""
+    return yaml.safe_load((KUSTOMIZE / "components" / name / file).read_text())
+
+
+def mounted(patch: dict[str, Any]) -> str:
+    """Where a component's patch of the Deployment mounts its only Secret."""
+    spec = patch["spec"]["template"]["spec"]
+    (mount,), (volume,) = spec["containers"][0]["volumeMounts"], spec["volumes"]
+    assert mount["readOnly"] is True
+    assert (mount["name"], volume["secret"]["defaultMode"]) == (volume["name"], 0o440)
+    assert spec["containers"][0]["name"] == container()["name"]
+    return str(mount["mountPath"])
+
+
+def test_a_store_and_signals_as_the_how_to_says(tmp_path: Path) -> None:
+    """What its config names is mounted, its ports are open, and the chart has the same."""
+    page = (DEPLOY.parent / "docs" / "howto" / "kubernetes.md").read_text()
+    (block,) = re.findall(r"```yaml\n( *store:\n.*?)```", page, re.DOTALL)
+    shutil.copytree(BASE / "config", tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "config.yaml").open("a") as file:
+        file.write(dedent(block))
+    config = load(tmp_path / "config.yaml")
+    assert config.store is not None
+    assert config.signals is not None
+    assert config.signals.tls is not None
+    patch, tls = component("signals", "port.yaml"), config.signals.tls
+    files = {mounted(component("store", "secret.yaml")): ("password", "ca.crt")}
+    files[mounted(patch)] = ("tls.crt", "tls.key")
+
+    named = {config.store.password_file, config.store.tls.ca_file, tls.certificate, tls.private_key}
+    assert named == {f"{folder}/{name}" for folder, names in files.items() for name in names}
+    (port,) = patch["spec"]["template"]["spec"]["containers"][0]["ports"]
+    (service,) = component("signals", "service.yaml")["spec"]["ports"]
+    (ingress,) = component("signals", "network-policy.yaml")
+    (egress,) = component("store", "network-policy.yaml")
+    assert config.signals.listen == f"0.0.0.0:{port['containerPort']}"
+    assert (service["port"], service["targetPort"]) == (port["containerPort"], port["name"])
+    assert ingress["value"]["ports"][0]["port"] == port["containerPort"]
+    assert str(config.store.url).endswith(f":{egress['value']['ports'][0]['port']}")
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["networkPolicy"]
+    assert values["store"]["to"] == egress["value"]["to"]
+    assert values["signals"] == ingress["value"]["from"][0]["namespaceSelector"]["matchLabels"]
+    for template in ("deployment", "service", "networkpolicy"):
+        rendered = (CHART / "templates" / f"{template}.yaml").read_text()
+        assert str(port["containerPort"]) in rendered
+    pods = (CHART / "templates" / "deployment.yaml").read_text()
+    assert all(folder in pods for folder in files)
 
 
 def test_the_charts_defaults_are_the_base() -> None:

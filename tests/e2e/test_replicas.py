@@ -6,9 +6,10 @@ from typing import Final
 
 import pytest
 
+from lab.client import bearer
 from lab.config_builder import LAB
 from lab.dpop import DpopClient
-from lab.mesh import TRAVEL
+from lab.mesh import PAYMENTS, TRAVEL
 from support.replicas import Replicas
 from support.world import BALANCE, wait_until
 
@@ -17,12 +18,16 @@ pytestmark = pytest.mark.e2e
 REVOCATIONS: Final = int(os.environ.get("AUTHZ_REVOCATIONS", "5"))
 PROOFS: Final = int(os.environ.get("AUTHZ_PROOFS", "200"))
 AWAY: Final = LAB.with_yaml(("revocations",), "{when_away: deny, away_after: 2s}")
+LIMIT: Final = 5
+WINDOW_SECONDS: Final = 86_400
+BUDGET: Final = f"{{name: pay, budget: {{limit: {LIMIT}, per: agent, window: 1d}}}}"
+CONFIG: Final = AWAY.with_keys(("grants", "finance-pay", 0), BUDGET)
 
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
     """All of it, which refuses everything once the store is away for two seconds."""
-    with Replicas(tmp_path_factory.mktemp("replicas"), AWAY) as started:
+    with Replicas(tmp_path_factory.mktemp("replicas"), CONFIG) as started:
         yield started
 
 
@@ -40,6 +45,23 @@ def test_a_proof_passes_once(replicas: Replicas) -> None:
     found = replicas.pass_once(replicas.proven(DpopClient()), PROOFS)
 
     assert found == {"allow": 1, "dpop_proof": PROOFS - 1}
+
+
+def test_a_budget_through_envoy(replicas: Replicas) -> None:
+    """All replicas spend one budget; Envoy's client learns when there is room again."""
+    agent = replicas.mesh.agent(PAYMENTS)
+    token = replicas.mesh.issuer.token(PAYMENTS, "alice", "payments:write")
+    replies = [
+        agent.request("POST", f"/finance/payments/{number}", bearer(token))
+        for number in range(LIMIT + 4)
+    ]
+
+    statuses, last = [reply.status for reply in replies], replies[-1]
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) <= LIMIT  # a check that Envoy tries again spends again
+    assert (last.status, last.reason) == (429, "budget_exhausted")
+    assert 0 < int(last.headers["retry-after"]) <= 2 * WINDOW_SECONDS
+    assert b"pay" not in last.body, "no rule is told"
 
 
 def test_the_store_is_killed(replicas: Replicas) -> None:

@@ -88,7 +88,45 @@ def test_a_component_goes_with_the_base(tmp_path: Path) -> None:
     manifests = output("kustomize", "build", str(whole))
 
     check_schemas(manifests)
-    assert {"ServiceMonitor", "PrometheusRule"} <= {one["kind"] for one in documents(manifests)}
+    found = {one["kind"]: one for one in documents(manifests)}
+    assert {"ServiceMonitor", "PrometheusRule"} <= set(found)
+    rules = found["NetworkPolicy"]["spec"]
+    ports = [rules[way][-1]["ports"][0]["port"] for way in ("egress", "ingress")]
+    assert ports == [6379, 9193]  # of the store, and for signals
+    (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounts == {"config", "tls", "run", "store", "signals"}
+
+
+@pytest.mark.needs("helm", "kustomize")
+def test_the_charts_store_and_signals_are_the_components(tmp_path: Path) -> None:
+    """With the config in place, the chart renders what the two components add to the base."""
+    copy, values = tmp_path / "deploy", tmp_path / "values.yaml"
+    shutil.copytree(DEPLOY, copy)
+    parts = [f"../kustomize/components/{name}" for name in ("store", "signals")]
+    content = {"resources": ["../kustomize/base"], "components": parts}
+    (copy / "both").mkdir()
+    (copy / "both" / "kustomization.yaml").write_text(json.dumps(content))
+    example: dict[str, Any] = yaml.safe_load(
+        next(path for path in VALUES if path.stem == "store-and-signals").read_text()
+    )
+    del example["networkPolicy"], example["store"]["secretName"]
+    values.write_text(json.dumps(example))
+
+    both, chart = comparable(output("kustomize", "build", str(copy / "both"))), rendered(values)
+
+    for kind in ("Deployment", "Service", "NetworkPolicy"):
+        ours, theirs = both[kind, NAMESPACE]["spec"], comparable(chart)[kind, NAMESPACE]["spec"]
+        assert _sorted(theirs) == _sorted(ours)
+
+
+def _sorted(value: Any) -> Any:
+    """Return data with its lists in an order: a patch puts what it adds elsewhere."""
+    if isinstance(value, dict):
+        return {key: _sorted(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return sorted((_sorted(each) for each in value), key=json.dumps)
+    return value
 
 
 @pytest.mark.needs("kustomize", "kubeconform", "go")

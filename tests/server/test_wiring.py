@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import pytest
 
-from authz.adapters.admin import AdminError
 from authz.adapters.audit.log import AuditError
+from authz.adapters.http_server import ListenError
 from authz.adapters.keys.store import KeyStoreError
 from authz.adapters.tls import TlsError
 from authz.config import ConfigError
@@ -193,7 +193,7 @@ def test_a_grpcio_that_is_made_otherwise(
     [
         (("authz.sock", "missing/authz.sock"), TransportError),
         (("audit.jsonl", "missing/audit.jsonl"), AuditError),
-        (("127.0.0.1:0", "127.0.0.1:{port}"), AdminError),
+        (("127.0.0.1:0", "127.0.0.1:{port}"), ListenError),
     ],
     ids=["transport", "audit", "admin"],
 )
@@ -240,7 +240,7 @@ def test_a_system_without_threads(
             start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", last_ones_fail)
-    with pytest.raises((RuntimeError, KeyStoreError, AdminError)), ExitStack() as stack:
+    with pytest.raises((RuntimeError, KeyStoreError, ListenError)), ExitStack() as stack:
         server(stack, source_of(tmp_path)).start()
     monkeypatch.undo()
     wait_until(lambda: not opened.since())

@@ -22,6 +22,8 @@ import pytest
 from lab.issuer import MADE
 
 WINDOW: Final = 24  # characters: 18 bytes of a secret, and too many to meet by chance
+_GRAM: Final = 8  # wherever a window begins, one of its grams begins at a multiple of _STRIDE
+_STRIDE: Final = WINDOW - _GRAM + 1
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 # What tests write for the product to read; and what holds keys on purpose.
 INPUTS: Final = re.compile(r"token.*|.*\.(?:pem|key|crt|yaml)")
@@ -35,11 +37,18 @@ def anchors(tokens: Iterable[str]) -> set[bytes]:
     return {end for part in parts for end in (part[:WINDOW], part[-WINDOW:])}
 
 
-def leaks(data: bytes, known: set[bytes]) -> bool:
+def grams(known: Iterable[bytes]) -> set[bytes]:
+    """Return the short pieces of anchors, by which ``leaks`` finds out where to look."""
+    return {part[at : at + _GRAM] for part in known for at in range(_STRIDE)}
+
+
+def leaks(data: bytes, known: set[bytes], pieces: set[bytes] | None = None) -> bool:
     """Tell whether the data holds a signed JWT, or a part of a known token."""
+    pieces = grams(known) if pieces is None else pieces
     return _SIGNED.search(data) is not None or any(
         run[at : at + WINDOW] in known
         for run in _RUN.findall(data)
+        if any(run[at : at + _GRAM] in pieces for at in range(0, len(run), _STRIDE))
         for at in range(len(run) - WINDOW + 1)
     )
 
@@ -97,9 +106,10 @@ class Canary(logging.Handler):
     def _search(self, base: Path | None) -> dict[str, Any]:
         """Search the outputs and the files of this process; what was found is plain data."""
         known = anchors(MADE)
+        pieces = grams(known)
         outputs = [*self.said, *(_files(base) if base else [])]
         return {
-            "found": sorted({name for name, data in outputs if leaks(data, known)}),
+            "found": sorted({name for name, data in outputs if leaks(data, known, pieces)}),
             "is_blind": base is not None and not base.is_dir(),
             "tokens": len(MADE),
             "outputs": len(self.said),

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from authz.core.decision import Actor, Agent, Delegation, Effect
 from authz.core.policy import AgentSettings, Grants, PrincipalMatch, PrincipalSettings, RuleSettings
+from authz.core.policy.holder_settings import Absence
 from authz.core.policy.policy import Policy
 from authz.core.policy.query import PolicyQuery
-from authz.core.policy.settings import Absence
 from authz.core.request import Operation, Request
 from authz.core.spiffe import SpiffeId
 

@@ -14,7 +14,7 @@ from authz.config import Config, load_text
 from authz.edge import methods
 from authz.edge.envoy import Authorization
 from authz.server.liveness import Liveness
-from authz.server.process import build_metrics
+from authz.server.process_metrics import build_metrics
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.server.watches import build_watches
 from authz.wiring.parts import open_parts

@@ -61,6 +61,16 @@ def test_parts_are_found(part: int) -> None:
     assert not leaks(segment[: WINDOW - 1] + b" " + b"x" * 100, known)
 
 
+def test_a_part_is_found_at_any_place() -> None:
+    """The search looks at every seventeenth place first, and misses none in between."""
+    known = anchors([TOKEN])
+    for part in known:
+        for before in range(2 * WINDOW):
+            run = b"x" * before + part
+            assert leaks(run + b"y" * WINDOW, known)
+            assert not leaks(run[:-1], known - {part})
+
+
 def test_a_token_of_another_maker_is_found() -> None:
     """A whole signed JWT is a leak although the lab has not made it; a part of one is none."""
     assert leaks(b"token: " + TOKEN.encode() + b"\n", set())

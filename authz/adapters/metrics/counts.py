@@ -16,7 +16,8 @@ from prometheus_client.core import Exemplar, Metric
 
 from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.introspection import IntrospectionResult
-from authz.adapters.metrics.families import BUCKETS_SECONDS, Sample, counter, histogram
+from authz.adapters.metrics.families import BUCKETS_SECONDS
+from authz.adapters.metrics.samples import Sample, counter, histogram
 from authz.adapters.pdp.client import PdpResult
 from authz.adapters.status_lists import StatusListResult
 from authz.core.decision import Effect, Shadow, ShadowBy

@@ -12,7 +12,7 @@ NEW_FILE: Final = "if it is new, begin with an empty file"
 MAX_AWAY_SECONDS: Final = 7 * 86_400.0
 
 
-class WhenAway(Choice):
+class WhenStoreAway(Choice):
     """What is done with requests while the store does not say what is revoked."""
 
     DENY = "deny"
@@ -26,7 +26,7 @@ class RevocationSettings(Settings):
     """A file with one JSON object a line, checked five times a second. An added line counts at
     once; a removed line stops counting once the file has not changed for a second.
     """
-    when_away: WhenAway = WhenAway.DENY
+    when_away: WhenStoreAway = WhenStoreAway.DENY
     """What happens when the store has not answered for away_after: deny refuses every request,
     which is then not ready either; serve goes by the revocations that are known.
     """

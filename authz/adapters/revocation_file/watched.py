@@ -7,7 +7,7 @@ that checks go on however long the file is.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -53,6 +53,7 @@ class RevocationFile:
     Attributes:
         path: of the file, None if the config names none.
         current: the revocations in force; only the refreshing thread changes them.
+        progress: is called again and again during a refresh that takes long.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class RevocationFile:
         """Read the file, and call ``changed`` after each later change. Raises RevocationError."""
         self.path = Path(settings.file) if settings.file is not None else None
         self._changed = changed
+        self.progress: Callable[[], None] = lambda: None
         self._taken = 0
         self._refused = 0
         self.current = Revocations()
@@ -69,6 +71,7 @@ class RevocationFile:
         self._found: _Found | RevocationError | None = None  # by the last check, until believed
         self._doubted_since: float | None = None  # monotonic seconds
         self._is_believed = True  # whether the file as found is completely in force, or was refused
+        self._expired_at = -inf  # unix seconds, by which the latest entry was left out as expired
         if self.path is not None:
             self._first(self.path)
         self._looked_at = time.time()
@@ -115,6 +118,8 @@ class RevocationFile:
         self._looked_at = time.time()
 
     def _refresh(self, path: Path, now: float) -> None:
+        if time.time() < self._expired_at:  # the clock was set back: they may count again
+            self._look, self._expired_at = None, -inf
         self._look_at(path)
         if isinstance(self._found, _Found) and self._add(self._found):
             self._took()
@@ -124,7 +129,11 @@ class RevocationFile:
             self._is_believed = True
             self._believe()
         self._tell_of_a_bad_file(now)
-        if self.current.expire(time.time()):
+        self._expire(time.time())
+
+    def _expire(self, now: float) -> None:
+        if self.current.expire(now):
+            self._expired_at = max(self._expired_at, now)
             self._changed()
 
     def _believe(self) -> None:
@@ -167,7 +176,7 @@ class RevocationFile:
             raise RevocationError(f"larger than {MAX_BYTES} bytes")
         found = _Found(set(), {})
         now = time.time()
-        for number, line in paced(read_lines(data)):
+        for number, line in paced(read_lines(data), self.progress):
             found.lines.add(line)
             if line in self.current.lines:
                 continue
@@ -175,21 +184,23 @@ class RevocationFile:
                 entry = read_entry(line)
             except RevocationError as error:
                 raise RevocationError(f"line {number}: {error}") from None
-            if not entry.is_over(now):
+            if entry.is_over(now):
+                self._expired_at = max(self._expired_at, now)
+            else:
                 found.new[line] = entry
         return found
 
     def _add(self, found: _Found) -> int:
         """Put the new entries into force, and return their number."""
-        for line, entry in paced(found.new.items()):
+        for line, entry in paced(found.new.items(), self.progress):
             if line not in self.current.lines:  # as it is if memory ran out after it
                 self.current.add(line, entry)
         return len(found.new)
 
     def _remove_all_but(self, lines: set[bytes]) -> int:
         """Take back what the file no longer has, and return the number of entries."""
-        gone = [line for line in paced(self.current.lines) if line not in lines]
-        for line in paced(gone):
+        gone = [line for line in paced(self.current.lines, self.progress) if line not in lines]
+        for line in paced(gone, self.progress):
             self.current.remove(line)
         tell_removed(map(decode, gone), len(gone))
         free(lines)
@@ -209,3 +220,7 @@ class RevocationFile:
     ) -> None:
         """Require that none is revoked. Raises Denied, as ``Revocations.check``."""
         self.current.check(agent, delegation, operations)
+
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the agents that are revoked."""
+        return self.current.revoked_agents(agents)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from authz.adapters.revocation_file.settings import RevocationSettings, WhenAway
+from authz.adapters.revocation_file.settings import RevocationSettings, WhenStoreAway
 from authz.core.reason import Denied, Reason
 
+TELL_SECONDS: Final = 60.0  # between lines of the log about the same silence
 _log: Final = logging.getLogger("authz.revocations")
 
 
@@ -17,7 +18,7 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Absence:
+class StoreAbsence:
     """How long the store has not said what is revoked.
 
     The thread that asks the store notes its answers, and another one, which never waits, judges.
@@ -36,11 +37,12 @@ class Absence:
     ) -> None:
         """Begin without an answer; ``changed`` is called when requests are refused or no more."""
         self._away_after = settings.away_after
-        self._is_strict = settings.when_away is WhenAway.DENY
+        self._is_strict = settings.when_away is WhenStoreAway.DENY
         self._changed = changed
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._answered_at = monotonic()
+        self._tell_at = 0.0
         self.is_long = False
         self.refuses = self._is_strict
 
@@ -68,8 +70,15 @@ class Absence:
                 away,
             )
 
+    def tell(self, why: object) -> None:
+        """Log why a look failed, the first one and then one a minute: looks are many a second."""
+        if self._monotonic() >= self._tell_at:
+            self._tell_at = self._monotonic() + TELL_SECONDS
+            _log.warning("can't look for revocations in the store: %s", why)
+
     def end(self) -> None:
         """Note an answer."""
+        self._tell_at = 0.0
         with self._lock:
             self._answered_at = self._monotonic()
             was_long, did_refuse = self.is_long, self.refuses

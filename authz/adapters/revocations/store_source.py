@@ -12,13 +12,13 @@ force while the store is away, and if it comes back with fewer revocations than 
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
 from authz.adapters.revocation_file.settings import RevocationSettings
 from authz.adapters.revocation_file.telling import RevocationStatus, tell_added, tell_removed
-from authz.adapters.revocations.absence import Absence, boot_seconds
+from authz.adapters.revocations.absence import StoreAbsence, boot_seconds
 from authz.adapters.revocations.listing import Changed, KnownEntries, ListingError
 from authz.adapters.store.store import Change, Listing, Register, StoreError, Version
 from authz.core.decision import Agent, Delegation
@@ -57,7 +57,7 @@ class StoreSource:
         self._register = register
         self._changed = changed
         self._wall, self._monotonic = wall, monotonic
-        self.absence = Absence(settings, changed, monotonic)
+        self.absence = StoreAbsence(settings, changed, monotonic)
         self._entries = KnownEntries()
         self._version: Version | None = None  # None until the first listing
         self._last: Change | None = None  # which made the version, if it is known
@@ -75,6 +75,10 @@ class StoreSource:
         """
         self._entries.current.check(agent, delegation, operations)
         self.absence.check()
+
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the agents that are revoked."""
+        return self._entries.current.revoked_agents(agents)
 
     @property
     def is_ready(self) -> bool:
@@ -108,7 +112,7 @@ class StoreSource:
         except (StoreError, ListingError) as error:
             if isinstance(error, ListingError):
                 self._refused += 1
-            _log.warning("can't look for revocations in the store: %s", error)
+            self.absence.tell(error)
         except Exception:  # such as a lack of memory: a part may be in force
             self._changed()
             raise
@@ -117,7 +121,7 @@ class StoreSource:
             self.absence.end()
             self._restore()
             self._sweep()
-        if self._entries.current.expire(self._wall()):
+        if self._entries.expire(self._wall()):
             self._changed()
 
     def _look(self) -> None:

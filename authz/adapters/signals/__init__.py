@@ -1,7 +1,7 @@
-"""Receives what issuers tell of their users and sessions: security events, and logouts.
+"""Receives the signals of issuers about their users and sessions: security events and logouts.
 
 ``receiver`` listens for pushed ones and ``poller`` asks for them; ``intake`` verifies them, and
-``sink`` writes what follows. This package's name has the settings alone.
+``writer`` writes what follows. This package's name has the settings alone.
 """
 
 from authz.adapters.signals.settings import LogoutSettings, SignalSettings, TransmitterSettings

@@ -6,12 +6,9 @@ request on each connection. What it is asked beyond that is refused before anyth
 
 import logging
 import re
-import socket
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hmac import compare_digest
-from http.server import BaseHTTPRequestHandler
 from typing import ClassVar, Final
 from urllib.parse import parse_qs
 
@@ -19,10 +16,16 @@ import msgspec
 
 from authz.adapters.client_credentials import read_bearer_token
 from authz.adapters.fetched import FetchError
-from authz.adapters.http_server import BoundedHttpServer, RequestHead, ServerLimits
+from authz.adapters.http_server import (
+    NOT_ALLOWED,
+    BoundedHttpServer,
+    QuietHandler,
+    ServerLimits,
+    listen,
+)
 from authz.adapters.signals.certificate import ListenerCertificate
 from authz.adapters.signals.intake import Intake, Party, SignalDelayedError
-from authz.core.signals.errors import SignalError, SignalFault
+from authz.core.signals.errors import SignalError, SignalFault, SignalUnverifiedError
 from authz.core.signals.signed import MAX_TOKEN_BYTES
 
 REQUEST_SECONDS: Final = 15.0  # with TLS, a fetch of keys, and the store
@@ -30,23 +33,17 @@ CONNECTIONS: Final = 32  # at once, with a thread each
 # A TLS handshake takes a millisecond or two of a core that decides too.
 ACCEPTED_A_SECOND: Final = 50.0
 RETRY_SECONDS: Final = 5
-_POLL_SECONDS: Final = 0.1
-_NOT_IMPLEMENTED: Final = 501  # the standard library's answer to an unsupported method
-_NOT_ALLOWED: Final = 405
 _MAX_BODY_BYTES: Final = MAX_TOKEN_BYTES + 1024  # a form has a name and a sign more
 _LENGTH: Final = re.compile(r"[0-9]{1,7}")
 _BEARER: Final = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/-]+=*)")
 _SET_TYPE: Final = "application/secevent+jwt"
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_LIMITS: Final = ServerLimits("signals", REQUEST_SECONDS, CONNECTIONS, ACCEPTED_A_SECOND)
 _log: Final = logging.getLogger("authz.signals")
 
 
-class ReceiverError(RuntimeError):
-    """Signals that we can't listen for signals; the message says where and why."""
-
-
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """What a path is for.
 
     Attributes:
@@ -73,65 +70,49 @@ class SignalReceiver:
     def __init__(
         self,
         address: str,
-        places: Mapping[str, Place],
+        endpoints: Mapping[str, Endpoint],
         intake: Intake,
         certificate: ListenerCertificate | None,
     ) -> None:
         """Take host:port, what each path is for, and the certificate; ``start`` listens."""
         self.address = address
-        self._places = places
+        self._endpoints = endpoints
         self._intake = intake
         self._certificate = certificate
         self._server: BoundedHttpServer | None = None
 
     def start(self) -> None:
-        """Listen. Raises ReceiverError."""
-        host, _, port = self.address.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        limits = ServerLimits("signals", REQUEST_SECONDS, CONNECTIONS, ACCEPTED_A_SECOND)
+        """Listen. Raises ListenError."""
         context = None if self._certificate is None else self._certificate.context
         handler = type("Handler", (_Handler,), {"receiver": self})
-        try:
-            place = host.strip("[]"), int(port)
-            server = BoundedHttpServer(family, place, handler, limits, context)
-        except (OSError, OverflowError) as error:
-            raise ReceiverError(f"can't listen on {self.address} for signals: {error}") from None
-        self.address = f"{host}:{server.server_port}"
-        thread = threading.Thread(
-            target=server.serve_forever, args=(_POLL_SECONDS,), name="signals", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:  # the system has no more threads
-            server.server_close()
-            raise ReceiverError(f"can't listen on {self.address} for signals: {error}") from None
-        self._server = server
+        server = self._server = listen(self.address, handler, _LIMITS, context)
+        self.address = server.address_of(self.address)
         _log.info("receiving signals", extra={"listen": self.address})
 
     def close(self) -> None:
         """Stop listening."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.stop()
             self._server = None
 
-    def place_of(self, path: str) -> Place | None:
+    def endpoint_of(self, path: str) -> Endpoint | None:
         """Return what a path is for, None if nothing is posted there."""
-        return self._places.get(path)
+        return self._endpoints.get(path)
 
-    def answer(self, place: Place, body: bytes) -> Reply:
-        """Return the answer to a POST, whose body is one of our types. Never raises."""
+    def answer(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Return the answer to a POST. Never raises."""
         try:
-            text = body.decode("ascii")
-        except UnicodeDecodeError:
-            return _refusal(SignalFault.INVALID_REQUEST, "the body is not ASCII", place)
-        try:
-            if place.token_file is None:
-                self._intake.take_logout_token(_logout_token(text), place.party)
+            if endpoint.token_file is None:
+                self._intake.take_logout_token(
+                    lambda: _logout_token(_posted(_FORM_TYPE, headers, body)), endpoint.party
+                )
                 return Reply(200, None, _NOT_STORED)
-            self._intake.take_event_token(text, place.party)
+            token_file = endpoint.token_file
+            self._intake.take_event_token(
+                lambda: _event_token(token_file, headers, body), endpoint.party
+            )
         except SignalError as error:
-            return _refusal(error.fault, str(error), place)
+            return _refusal(error.fault, str(error), endpoint)
         except SignalDelayedError:  # whose words are for operators
             return Reply(503, None, (("retry-after", str(RETRY_SECONDS)), *_NOT_STORED))
         return Reply(202)
@@ -140,28 +121,29 @@ class SignalReceiver:
 _NOT_STORED: Final = (("cache-control", "no-store"),)  # OIDC Back-Channel Logout section 2.8
 
 
-def check_request(place: Place, headers: Mapping[str, str]) -> Reply | None:
-    """Return the refusal of a request by its headers, before anything is parsed; None for none."""
-    if place.token_file is not None and (refusal := _unauthenticated(place, headers)):
-        return refusal
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    wanted = _FORM_TYPE if place.token_file is None else _SET_TYPE
-    if kind != wanted:
-        return _refusal(SignalFault.INVALID_REQUEST, f"the content-type is not {wanted}", place)
-    return None
+def _event_token(token_file: str, headers: Mapping[str, str], body: bytes) -> str:
+    """Return the token of a push with our bearer token (RFC 8935 section 2.3).
 
-
-def _unauthenticated(place: Place, headers: Mapping[str, str]) -> Reply | None:
-    """Refuse a request without the bearer token (RFC 8935 section 2.3)."""
+    Raises SignalError, SignalUnverifiedError.
+    """
     try:
-        expected = read_bearer_token(place.token_file or "")
+        expected = read_bearer_token(token_file)
     except FetchError as error:
-        _log.error("no event of %s can be taken: %s", place.party.sender.issuer, error)
-        return Reply(503, None, (("retry-after", str(RETRY_SECONDS)),))
+        raise SignalUnverifiedError(str(error)) from None
     shown = _BEARER.fullmatch(headers.get("authorization", ""))
     if shown is None or not compare_digest(shown[1].encode(), expected.encode()):
-        return _refusal(SignalFault.AUTHENTICATION_FAILED, "the bearer token is not ours", place)
-    return None
+        raise SignalError(SignalFault.AUTHENTICATION_FAILED, "the bearer token is not ours")
+    return _posted(_SET_TYPE, headers, body)
+
+
+def _posted(kind: str, headers: Mapping[str, str], body: bytes) -> str:
+    """Return a body of this type as text. Raises SignalError."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
+        raise SignalError(SignalFault.INVALID_REQUEST, f"the content-type is not {kind}")
+    try:
+        return body.decode("ascii")
+    except UnicodeDecodeError:
+        raise SignalError(SignalFault.INVALID_REQUEST, "the body is not ASCII") from None
 
 
 def _logout_token(form: str) -> str:
@@ -176,9 +158,9 @@ def _logout_token(form: str) -> str:
     return tokens[0]
 
 
-def _refusal(fault: SignalFault, message: str, place: Place) -> Reply:
+def _refusal(fault: SignalFault, message: str, endpoint: Endpoint) -> Reply:
     """Build a refusal: of an event by RFC 8935 section 2.4, of a logout as OAuth's."""
-    if place.token_file is None:
+    if endpoint.token_file is None:
         body = {"error": str(fault), "error_description": message}
         return Reply(400, body, _NOT_STORED)
     headers = (("content-language", "en"),)
@@ -198,18 +180,13 @@ def body_length(headers: Mapping[str, str], lengths: list[str]) -> int | Reply:
     return length if length <= _MAX_BODY_BYTES else Reply(413)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     """Reads a request and writes the answer; a subclass has the receiver."""
 
     receiver: ClassVar[SignalReceiver]
     timeout = REQUEST_SECONDS
-    server: BoundedHttpServer
 
-    def parse_request(self) -> bool:
-        self.rfile = RequestHead(self.rfile)  # type: ignore[assignment] # all that is used
-        return super().parse_request()
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the library's name
         try:
             reply = self._answer()
         except OSError:  # the client has left, or took too long
@@ -220,8 +197,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply(reply)
 
     def _answer(self) -> Reply:
-        place = self.receiver.place_of(self.path)
-        if place is None:
+        endpoint = self.receiver.endpoint_of(self.path)
+        if endpoint is None:
             return Reply(404)
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = body_length(headers, self.headers.get_all("content-length", []))
@@ -231,13 +208,10 @@ class _Handler(BaseHTTPRequestHandler):
         if len(body) < length:
             return Reply(400)
         self.server.answering(self.connection)
-        return check_request(place, headers) or self.receiver.answer(place, body)
+        return self.receiver.answer(endpoint, headers, body)
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse, and repeat nothing of the request."""
-        del message, explain
-        status = _NOT_ALLOWED if code == _NOT_IMPLEMENTED else code
-        allowed = (("allow", "POST"),) if status == _NOT_ALLOWED else ()
+    def refuse(self, status: int) -> None:
+        allowed = (("allow", "POST"),) if status == NOT_ALLOWED else ()
         self._reply(Reply(status, None, allowed))
 
     def _reply(self, reply: Reply) -> None:
@@ -250,9 +224,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-    def version_string(self) -> str:
-        return "agent-authz"
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing here: the intake logs what it takes and refuses."""

@@ -1,4 +1,4 @@
-"""All that receives signals in a process: the address, the pollers, and keys of transmitters."""
+"""Runs the receivers of signals in a process: address, pollers, and the transmitters' keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class Signals:
     counts: SignalCounts
 
     def start(self) -> None:
-        """Begin to receive. Raises KeyStoreError, ReceiverError."""
+        """Begin to receive. Raises KeyStoreError, ListenError."""
         self.keys.start()
         if self.receiver is not None:
             self.receiver.start()

@@ -1,13 +1,12 @@
 """Counts signals, for metrics and tests."""
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from authz.adapters.locked_counter import LockedCounter
 from authz.core.signals.sender import SignalSender
 
 
@@ -47,31 +46,28 @@ class SignalCounts:
 
     def __init__(self, issuers: frozenset[str]) -> None:
         """Begin with nothing heard of these issuers, whose silence is worth knowing."""
-        self._lock = threading.Lock()
-        self._signals: Counter[tuple[str, str, SignalResult]] = Counter()
-        self._polls: Counter[tuple[str, bool]] = Counter()
+        self._signals: LockedCounter[tuple[str, str, SignalResult]] = LockedCounter()
+        self._polls: LockedCounter[tuple[str, bool]] = LockedCounter()
+        # Its keys never change, so that a copy needs no lock.
         self._heard_at = dict.fromkeys(issuers, time.time())
 
     def add(self, issuer: str, event: str, result: SignalResult) -> None:
         """Count a signal."""
-        with self._lock:
-            self._signals[issuer, event, result] += 1
-            is_taken = result not in {SignalResult.REFUSED, SignalResult.FAILED}
-            if is_taken and issuer in self._heard_at:
-                self._heard_at[issuer] = time.time()
+        self._signals.add((issuer, event, result))
+        is_taken = result not in {SignalResult.REFUSED, SignalResult.FAILED}
+        if is_taken and issuer in self._heard_at:
+            self._heard_at[issuer] = time.time()
 
     def polled_by(self, sender: SignalSender) -> Callable[[bool], None]:
         """Return what counts a poll of a sender, and whether it was answered."""
 
         def count(is_answered: bool) -> None:  # noqa: FBT001 - as called
-            with self._lock:
-                self._polls[sender.issuer, is_answered] += 1
-                if is_answered:
-                    self._heard_at[sender.issuer] = time.time()
+            self._polls.add((sender.issuer, is_answered))
+            if is_answered:
+                self._heard_at[sender.issuer] = time.time()
 
         return count
 
     def status(self) -> SignalStatus:
         """Return the counts."""
-        with self._lock:
-            return SignalStatus(dict(self._signals), dict(self._polls), dict(self._heard_at))
+        return SignalStatus(self._signals.counts(), self._polls.counts(), dict(self._heard_at))

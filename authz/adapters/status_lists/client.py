@@ -27,13 +27,13 @@ from authz.adapters.shared_calls import (
 from authz.adapters.signing_keys import SigningKeys
 from authz.adapters.status_lists.kept import KeptLists
 from authz.core.delegation import IssuerSettings, StatusListSettings
-from authz.core.delegation.status_list import (
+from authz.core.delegation.status_list import usable_list
+from authz.core.delegation.status_list_token import (
     LIST_TYPE,
     StatusList,
     StatusListError,
     parse_list_token,
     read_list,
-    usable_list,
 )
 from authz.core.delegation.verifier import check_signature, find_key
 from authz.core.reason import Denied

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from authz.core.delegation.status_list import StatusList, StatusListError
+from authz.core.delegation.status_list_token import StatusList, StatusListError
 
 # Of one issuer. Its tokens name its lists, so that it decides how many there are; a million tokens
 # in flight fill one.

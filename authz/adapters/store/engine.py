@@ -1,4 +1,22 @@
-"""The store that a Valkey or Redis server keeps, for all who share its namespace."""
+"""The store that a Valkey or Redis server keeps, for all who share its namespace.
+
+A call goes one way, to the socket and back:
+
+1. ``EngineStore`` makes the keys and arguments of a script (``script``, ``scripts/*.lua``). One
+   script is one operation: atomic, and one round trip.
+2. ``calls`` counts it, and holds calls back for a moment while the server stays silent.
+3. ``connections`` gives it a connection, which a thread has made: ``locating`` finds the primary
+   server, ``place`` opens the socket, and ``connection`` speaks the protocol within a deadline.
+4. ``answers`` reads what the script says, and ``faults`` what the server or the library says in its
+   place. Whatever is not certain is a StoreError.
+
+A server may forget: by a restart, by eviction, or when another one takes its place. So a connection
+learns the id of its memory (``ServerFacts.id``), each script is told it, and the server writes down
+since when it has it (``scripts/head.lua``).
+
+``watcher`` hears of changed revocations, by a connection of its own; ``inspection`` is for
+operators.
+"""
 
 import itertools
 import secrets
@@ -99,8 +117,10 @@ class EngineStore:
         """Ask the server about itself, for an operator. Raises StoreAwayError."""
         deadline = in_seconds(seconds)
         connection = self._connections.take(deadline)
+        call = _Call("rights", self._keys("memory"), (self._channel,))
         try:
-            return inspect_server(connection, deadline)
+            missing = self._ask(connection, call, deadline)
+            return inspect_server(connection, deadline, missing)
         finally:
             self._connections.give_back(connection)
 

@@ -8,6 +8,7 @@ import redis
 
 from authz.adapters.fetched import FetchError
 from authz.adapters.http_connection import told_fault
+from authz.adapters.store.place import NO_TLS
 from authz.adapters.store.store import StoreAwayError, StoreError, StoreFullError
 
 _CODE: Final = re.compile(r"[A-Z]{2,20}(?= |\Z)")
@@ -83,7 +84,7 @@ def broken_fault(error: Exception, deadline: float) -> StoreError:
 
 def _broken(error: Exception, deadline: float) -> str:
     if isinstance(error, redis.TimeoutError | TimeoutError):
-        return "it did not answer in time"
+        return NO_TLS if NO_TLS in error.args else "it did not answer in time"
     for kind, words in _BY_CLASS:
         if isinstance(error, kind):
             return words

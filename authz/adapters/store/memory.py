@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from cachetools import TLRUCache
 
-from authz.adapters.store.budgets import MemoryBudgets
+from authz.adapters.store.memory_budgets import MemoryBudgets
 from authz.adapters.store.store import (
     AlreadyUsedError,
     Change,

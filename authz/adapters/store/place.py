@@ -1,5 +1,6 @@
 """A place where a server of the store is, and the socket that is opened to it."""
 
+import errno
 import socket
 import ssl
 import time
@@ -15,6 +16,7 @@ from authz.adapters.store.settings import StoreTlsSettings
 from authz.adapters.store.store import StoreAwayError
 
 Context = Callable[[], ssl.SSLContext]
+NO_TLS: Final = "its TLS handshake did not end in time: does it serve TLS at this port?"
 # A dead peer is found in half a minute, even by a connection that nobody uses.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
@@ -150,8 +152,10 @@ def _secured(
     try:
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         return context.wrap_socket(sock, server_hostname=place.host)
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        if isinstance(error, TimeoutError):  # a server without TLS waits for the end of a line
+            raise TimeoutError(errno.ETIMEDOUT, NO_TLS) from None
         raise
 
 

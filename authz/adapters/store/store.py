@@ -1,4 +1,4 @@
-"""What a store does for replicas that share it, whatever keeps it.
+"""The port of stores: marks, budgets, revocations and secrets, for all replicas that share one.
 
 Every method waits for ``seconds`` at most, is safe for many threads, and raises StoreError if the
 store did not answer: then it is unknown whether it has done what was asked. ``now`` is unix

@@ -1,6 +1,7 @@
 """The arguments of the verbs about revocations: revoke, revocations."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
 from authz.cli.parser.types import a_count, a_later_moment, a_time
@@ -9,6 +10,52 @@ if TYPE_CHECKING:
     import argparse
 
     from authz.cli.parser.adding import Verbs
+
+
+class _Revoked(NamedTuple):
+    """A flag for what an entry revokes; ``value`` is "" for a flag that takes none."""
+
+    flag: str
+    value: str
+    to_revoke: str
+    to_list: str
+
+
+_REVOKED: Final = (
+    _Revoked(
+        *("--agent", "ID", "revoke this agent, by its SPIFFE ID"),
+        "the entries of this agent alone",
+    ),
+    _Revoked(
+        *("--issuer", "ISS", "revoke tokens of this issuer; all of them if given alone"),
+        "the entries of this issuer alone",
+    ),
+    _Revoked(
+        *("--subject", "SUB", "revoke only the tokens of this principal (sub)"),
+        "the entries of this principal (sub) alone",
+    ),
+    _Revoked(
+        *("--email", "EMAIL", "revoke only the tokens with this email (claim email)"),
+        "the entries of this email alone",
+    ),
+    _Revoked(
+        *("--session", "SID", "revoke only the tokens of this session (claim sid)"),
+        "the entries of this session (sid) alone",
+    ),
+    _Revoked(
+        *("--token-id", "JTI", "revoke only the token with this jti"),
+        "the entry of the token with this jti alone",
+    ),
+    _Revoked(
+        *("--tool", "NAME", "stop every call of this tool, whoever calls it"),
+        "the entries of this tool alone",
+    ),
+    _Revoked(
+        *("--everything", ""),
+        "stop everything: refuse every request until it is taken back; needs --note",
+        "the entries that stop everything alone",
+    ),
+)
 
 
 def add_verbs(verbs: "Verbs") -> None:
@@ -37,18 +84,7 @@ def _add_revoke(verbs: "Verbs") -> None:
     )
     add_config(revoke)
     add = revoke.add_argument
-    add("--agent", metavar="ID", help="revoke this agent, by its SPIFFE ID")
-    add("--issuer", metavar="ISS", help="revoke tokens of this issuer; all of them if given alone")
-    add("--subject", metavar="SUB", help="revoke only the tokens of this principal (sub)")
-    add("--email", metavar="EMAIL", help="revoke only the tokens with this email (claim email)")
-    add("--session", metavar="SID", help="revoke only the tokens of this session (claim sid)")
-    add("--token-id", metavar="JTI", help="revoke only the token with this jti")
-    add("--tool", metavar="NAME", help="stop every call of this tool, whoever calls it")
-    add(
-        "--everything",
-        action="store_true",
-        help="stop everything: refuse every request until it is taken back; needs --note",
-    )
+    _add_revoked(revoke, lambda each: each.to_revoke)
     add(
         "--before",
         metavar="TIME",
@@ -93,14 +129,7 @@ def _add_revocations(verbs: "Verbs") -> None:
     )
     add_config(listing)
     add = listing.add_argument
-    add("--agent", metavar="ID", help="the entries of this agent alone")
-    add("--issuer", metavar="ISS", help="the entries of this issuer alone")
-    add("--subject", metavar="SUB", help="the entries of this principal (sub) alone")
-    add("--email", metavar="EMAIL", help="the entries of this email alone")
-    add("--session", metavar="SID", help="the entries of this session (sid) alone")
-    add("--token-id", metavar="JTI", help="the entry of the token with this jti alone")
-    add("--tool", metavar="NAME", help="the entries of this tool alone")
-    add("--everything", action="store_true", help="the entries that stop everything alone")
+    _add_revoked(listing, lambda each: each.to_list)
     add("--id", metavar="ID", action="append", help="the entry with this id, as listed; repeatable")
     add(
         "--take-back",
@@ -136,3 +165,11 @@ def _add_source(parser: "argparse.ArgumentParser", what: str) -> None:
     parser.add_argument(
         "--source", choices=("file", "store"), help=f"{what} there alone; default: both"
     )
+
+
+def _add_revoked(parser: "argparse.ArgumentParser", words: Callable[[_Revoked], str]) -> None:
+    for revoked in _REVOKED:
+        if revoked.value:
+            parser.add_argument(revoked.flag, metavar=revoked.value, help=words(revoked))
+        else:
+            parser.add_argument(revoked.flag, action="store_true", help=words(revoked))

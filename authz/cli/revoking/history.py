@@ -46,15 +46,15 @@ def answer_history(options: argparse.Namespace, sources: Sequence[Source]) -> in
             complain(one_line(f"authz: the {source.name} can't be read: {error}"))
     if len(errors) == len(sources):
         return refuse(options, "no history was read", FAILED)
-    made.sort(key=lambda one: one.change.at, reverse=True)
-    shown = [one for one in made[: options.lines] if _is_asked(options, one)]
+    made.sort(key=lambda each: each.change.at, reverse=True)
+    shown = [each for each in made[: options.lines] if _is_asked(options, each)]
 
     def members() -> dict[str, Any]:
         told = [
-            {"source": one.name, "where": one.where, "error": errors.get(one.name)}
-            for one in sources
+            {"source": source.name, "where": source.where, "error": errors.get(source.name)}
+            for source in sources
         ]
-        return {"sources": told, "changes": [_members(one) for one in shown]}
+        return {"sources": told, "changes": [_members(each) for each in shown]}
 
     answer(options, _lines(shown, sources), members)
     return FAILED if errors else FINE
@@ -68,10 +68,10 @@ def _is_asked(options: argparse.Namespace, made: _Made) -> bool:
 
 
 def _lines(shown: Sequence[_Made], sources: Sequence[Source]) -> Iterator[str]:
-    rows = [_row(one, with_source=len(sources) > 1) for one in shown]
+    rows = [_row(each, with_source=len(sources) > 1) for each in shown]
     yield from lined_up(_HEADINGS, rows)
     noun = "change" if len(shown) == 1 else "changes"
-    yield f"{len(shown)} {noun} in {' and '.join(one.where for one in sources)}"
+    yield f"{len(shown)} {noun} in {' and '.join(source.where for source in sources)}"
 
 
 def _row(made: _Made, *, with_source: bool) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Where a config's revocations are kept, for the command: the revocation file, and the store."""
+"""Reads and writes the sources of a config's revocations: the revocation file, and the store."""
 
 import logging
 import time
@@ -178,7 +178,7 @@ class StoreSource:
     def __init__(self, store: Store, settings: StoreSettings, namespace: str) -> None:
         """Take a store that was started."""
         self._store = store
-        self._place = _place(settings)
+        self._place = settings.where
         self.where = f"{self._place}, namespace {namespace}"
         self.counts_on = f"every server of namespace {namespace} that reaches {self._place}"
 
@@ -225,13 +225,6 @@ def _listed(listing: Listing) -> Listed:
         except RevocationError as error:
             listed.invalid.append(Invalid(name, None, str(error)))
     return listed
-
-
-def _place(settings: StoreSettings) -> str:
-    """Return the store's address in words."""
-    if settings.sentinel is not None:
-        return f"{settings.sentinel.service} of {', '.join(settings.sentinel.addresses)}"
-    return settings.url or ", ".join(settings.cluster)
 
 
 @contextmanager

@@ -121,7 +121,9 @@ def _lines(taken: _Taken, known: Known) -> Iterator[str]:
 
 def _members(taken: _Taken, known: Known) -> dict[str, Any]:
     failed = taken.failed
-    sources = [{"source": one.name, "where": one.where, "error": None} for one in taken.done]
+    sources = [
+        {"source": source.name, "where": source.where, "error": None} for source in taken.done
+    ]
     if failed is not None:
         sources.append(
             {"source": failed[0].name, "where": failed[0].where, "error": str(failed[1])}

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
             _answer_list(options, known, read)
     except RevocationError as error:
         return refuse(options, str(error), USAGE)
-    return FAILED if any(one.error or one.listed.invalid for one in read) else FINE
+    return FAILED if any(each.error or each.listed.invalid for each in read) else FINE
 
 
 def _read(source: Source) -> _Read:
@@ -58,31 +58,31 @@ def _read(source: Source) -> _Read:
 
 
 def _complain(read: Sequence[_Read]) -> None:
-    for one in read:
-        where = one.source.where
-        if one.error is not None:
-            complain(one_line(f"authz: the {one.source.name} can't be read: {one.error}"))
-        for invalid in one.listed.invalid:
+    for each in read:
+        where = each.source.where
+        if each.error is not None:
+            complain(one_line(f"authz: the {each.source.name} can't be read: {each.error}"))
+        for invalid in each.listed.invalid:
             name = f"line {invalid.line}" if invalid.id is None else f"entry {invalid.id}"
             complain(one_line(f"authz: {where}: {name}: {invalid.why}"))
-        if one.listed.invalid:
-            complain(f"authz: {one.source.if_invalid}")
+        if each.listed.invalid:
+            complain(f"authz: {each.source.if_invalid}")
 
 
 def _take_back(options: argparse.Namespace, known: Known, read: Sequence[_Read]) -> int:
-    unread = [one.source.name for one in read if one.error is not None]
+    unread = [each.source.name for each in read if each.error is not None]
     if len(unread) == len(read):
         return refuse(options, "nothing was taken back", FAILED)
     if unread:
-        others = next(one.source.name for one in read if one.error is None)
+        others = next(each.source.name for each in read if each.error is None)
         why = f"nothing was taken back: the {unread[0]} may revoke it too; --source {others}"
         return refuse(options, f"{why} takes it back there alone", FAILED)
-    listed = {one.source: one.listed for one in read}
+    listed = {each.source: each.listed for each in read}
     return answer_taken_back(options, known, listed)
 
 
 def _answer_list(options: argparse.Namespace, known: Known, read: Sequence[_Read]) -> None:
-    entries = joined({one.source: one.listed for one in read})
+    entries = joined({each.source: each.listed for each in read})
     asked = asked_members(options)
     shown = [
         entry
@@ -92,12 +92,12 @@ def _answer_list(options: argparse.Namespace, known: Known, read: Sequence[_Read
 
     def members() -> dict[str, Any]:
         invalid = [
-            {"source": one.source.name, "line": bad.line, "id": bad.id, "error": bad.why}
-            for one in read
-            for bad in one.listed.invalid
+            {"source": each.source.name, "line": bad.line, "id": bad.id, "error": bad.why}
+            for each in read
+            for bad in each.listed.invalid
         ]
         return {
-            "sources": [one.members() for one in read],
+            "sources": [each.members() for each in read],
             "entries": [entry.members(known) for entry in shown],
             "invalid": invalid,
         }
@@ -105,6 +105,6 @@ def _answer_list(options: argparse.Namespace, known: Known, read: Sequence[_Read
     is_part = any(asked) or options.id
     count = f"{len(shown)} of {len(entries)}" if is_part else str(len(entries))
     noun = "entry" if len(entries) == 1 and not is_part else "entries"
-    where = " and ".join(one.source.where for one in read if one.error is None)
+    where = " and ".join(each.source.where for each in read if each.error is None)
     lines = table(shown, known, with_source=len(read) > 1)
     answer(options, (*lines, f"{count} {noun} in {where}" if where else ""), members)

@@ -52,14 +52,16 @@ def run(options: argparse.Namespace) -> int:
             tried = [_add(source, entry) for source in sources]
     except RevocationError as error:
         return refuse(options, f"{error}{agent_hint(config, options.agent)}", USAGE)
-    if not any(one.is_written for one in tried):
-        return refuse(options, f"not revoked: {'; '.join(str(one.error) for one in tried)}", FAILED)
-    for one in tried:
-        if one.warning is not None:
-            complain(f"authz: {one.warning}")
-    failed = [one for one in tried if one.is_failure]
-    for one in failed:
-        complain(*_what_to_do(one))
+    if not any(each.is_written for each in tried):
+        return refuse(
+            options, f"not revoked: {'; '.join(str(each.error) for each in tried)}", FAILED
+        )
+    for each in tried:
+        if each.warning is not None:
+            complain(f"authz: {each.warning}")
+    failed = [each for each in tried if each.is_failure]
+    for each in failed:
+        complain(*_what_to_do(each))
     answer(options, _lines(options, entry, tried), lambda: _answer(entry, tried))
     return FAILED if failed else FINE
 
@@ -123,11 +125,11 @@ def _lines(
     options: argparse.Namespace, entry: Revocation, tried: Sequence[_Tried]
 ) -> Iterator[str]:
     yield f"revoked; takes effect within a second: {entry.line.decode()}"
-    for one in tried:
-        if one.is_written:
-            yield f"on {one.source.counts_on}"
-        elif not one.is_failure:
-            yield f"only there, as the {one.source.name} can't be written: {one.error}"
+    for each in tried:
+        if each.is_written:
+            yield f"on {each.source.counts_on}"
+        elif not each.is_failure:
+            yield f"only there, as the {each.source.name} can't be written: {each.error}"
     if entry.everything:
         yield "EVERYTHING IS STOPPED: these servers refuse every request until it is taken back"
     if entry.expires is not None:
@@ -139,11 +141,11 @@ def _lines(
 def _answer(entry: Revocation, tried: Sequence[_Tried]) -> dict[str, Any]:
     sources = [
         {
-            "source": one.source.name,
-            "where": one.source.where,
-            "is_written": one.is_written,
-            "error": None if one.error is None else str(one.error),
+            "source": each.source.name,
+            "where": each.source.where,
+            "is_written": each.is_written,
+            "error": None if each.error is None else str(each.error),
         }
-        for one in tried
+        for each in tried
     ]
     return {"revoked": {"id": entry.id, **msgspec.to_builtins(entry)}, "sources": sources}

@@ -6,16 +6,13 @@ the scopes that it requires, and no deny of either fits. Nothing else allows.
 The package itself offers the settings, and loads no more: ``policy`` evaluates them.
 """
 
-from authz.core.policy.settings import (
+from authz.core.policy.holder_settings import (
     AgentSettings,
-    ConditionSettings,
-    EarlierActorSettings,
     GrantName,
-    Grants,
     PrincipalMatch,
     PrincipalSettings,
-    RuleSettings,
 )
+from authz.core.policy.settings import ConditionSettings, EarlierActorSettings, Grants, RuleSettings
 
 __all__ = [
     "AgentSettings",

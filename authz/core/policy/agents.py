@@ -6,8 +6,8 @@ An index finds them, so that a look-up costs the same however many there are.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from authz.core.policy.holder_settings import AgentSettings
 from authz.core.policy.rules import RuleSet, RuleSets
-from authz.core.policy.settings import AgentSettings
 from authz.core.policy.spiffe_table import SpiffeTable
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 

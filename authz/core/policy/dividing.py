@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 from authz.core.patterns import ANY
 from authz.core.policy.claim_match import ClaimMatch, Typed, words_in
 from authz.core.policy.divisions import ClaimDivisions, Division, SubjectDivisions
+from authz.core.policy.holder_settings import Absence
 from authz.core.policy.principal_entry import PrincipalEntry
 from authz.core.policy.rules import RuleSet
-from authz.core.policy.settings import Absence
 from authz.core.policy.spiffe_table import SpiffeTable
 from authz.core.spiffe import SCHEME, SpiffePattern
 

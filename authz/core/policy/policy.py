@@ -7,17 +7,12 @@ from typing import Final
 from authz.core.conditions import CLAIMS
 from authz.core.decision import Delegation, Verdict
 from authz.core.policy.agents import AgentIndex
+from authz.core.policy.holder_settings import AgentSettings, PrincipalSettings
 from authz.core.policy.message_evaluation import MethodIndex
 from authz.core.policy.principals import PrincipalIndex
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import RuleSets, compile_rules
-from authz.core.policy.settings import (
-    AgentSettings,
-    ConditionSettings,
-    EarlierActorSettings,
-    Grants,
-    PrincipalSettings,
-)
+from authz.core.policy.settings import ConditionSettings, EarlierActorSettings, Grants
 from authz.core.policy.standing import Standings, refused
 from authz.core.policy.verdict import reach_verdict
 from authz.core.reads import Reads

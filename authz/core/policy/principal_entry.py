@@ -10,8 +10,8 @@ from typing import Final, Self
 from authz.core.decision import Agent, Delegation, Mode
 from authz.core.patterns import ANY
 from authz.core.policy.claim_match import FIT_TEXTS, ClaimMatch, Fit, HeldClaims
+from authz.core.policy.holder_settings import GROUPS, ROLES, Absence, PrincipalSettings
 from authz.core.policy.rules import RuleSet
-from authz.core.policy.settings import GROUPS, ROLES, Absence, PrincipalSettings
 from authz.core.reads import Reads
 from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.spiffe_id import is_misspelt

@@ -17,9 +17,9 @@ from authz.core.policy.claim_match import Fit, HeldClaims, words_in
 from authz.core.policy.claim_names import root_of
 from authz.core.policy.dividing import AGENTS, Divider
 from authz.core.policy.divisions import Asked, Division
+from authz.core.policy.holder_settings import PrincipalSettings
 from authz.core.policy.principal_entry import LISTS, PrincipalEntry, compile_entry
 from authz.core.policy.rules import RuleSets
-from authz.core.policy.settings import PrincipalSettings
 
 _NOBODY: Final = Division(())
 

@@ -1,6 +1,6 @@
 """The table of events, by their URIs, and what each means for tokens.
 
-An event that is not in it has no effect, and is told as such.
+An event that is not in it has no effect: it is counted as unmapped, and logged.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from authz.core.policy.settings import PrincipalSettings
+from authz.core.policy.holder_settings import PrincipalSettings
 from authz.review.audit_report.config_use import ConfigUse
 from authz.review.audit_report.markup import paragraph, table
 

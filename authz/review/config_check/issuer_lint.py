@@ -11,7 +11,7 @@ from authz.core.delegation.status_list_settings import ANY_BELOW
 from authz.core.issuer_kind import IssuerKind
 from authz.core.jose.key_issuer import is_of_many_tenants
 from authz.core.patterns import ANY
-from authz.core.policy.settings import PrincipalMatch
+from authz.core.policy.holder_settings import PrincipalMatch
 from authz.core.routes import RouteMode
 
 # Products that write a client's id into act.

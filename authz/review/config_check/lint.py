@@ -9,7 +9,7 @@ from authz.core.hosts import common_patterns, cover_all
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy import RuleSettings
 from authz.core.policy.call_settings import KEYS
-from authz.core.policy.settings import Absence
+from authz.core.policy.holder_settings import Absence
 from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.config_check.address_lint import address_warnings

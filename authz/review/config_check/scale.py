@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.config import Config, Place
 from authz.core.policy import RuleSettings
-from authz.core.policy.settings import HolderSettings
+from authz.core.policy.holder_settings import HolderSettings
 
 MANY: Final = 1000  # entries or rules that are tried in turn: about a millisecond
 Target = tuple[str, str, str, str]

@@ -25,7 +25,6 @@ from authz.core.decision import (
     Deny,
     Effect,
     Mode,
-    Spending,
     Verdict,
 )
 from authz.core.delegation import MAX_TIMEOUT_SECONDS
@@ -38,9 +37,8 @@ from authz.core.policy.call_matchers import describe_call
 from authz.core.policy.policy import Policy
 from authz.core.policy.query import PolicyQuery
 from authz.core.reason import Denied, Reason
-from authz.core.request import Operation, Request
+from authz.core.request import Request
 from authz.core.routes import Route, RouteMode
-from authz.core.upstream_token import UpstreamToken
 from authz.edge.envoy.reader import read_check
 from authz.review.explain.questions import (
     ExplainedRequest,
@@ -56,6 +54,7 @@ from authz.review.explain.recorded import (
     check_request,
 )
 from authz.review.explain.rule_report import SHOWN, report_rules
+from authz.review.explain.steps import describe_answer, describe_steps
 from authz.wiring.asked import prepare_introspections
 from authz.wiring.files import read_revocations
 from authz.wiring.policy import build_policy, build_policy_step
@@ -195,7 +194,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
     """
     if asked.refused:
         why = "            refused before policy was asked"
-        lines = [*asked.notes, *_steps(asked, asked.request.principal, asked.delegation)]
+        lines = [*asked.notes, *describe_steps(asked, asked.request.principal, asked.delegation)]
         lines += [why, f"DENY        {asked.refused}"]
         return Explanation(tuple(map(one_line, lines)))
     version = compute_policy_version(config)
@@ -227,12 +226,12 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
     finally:
         keys.close()
     agent = decision.agent.spiffe_id.text if decision.agent else ""
-    told = [*asked.notes, *_steps(asked, agent, decision.delegation)]
+    told = [*asked.notes, *describe_steps(asked, agent, decision.delegation)]
     for case in watched.cases:
         about = f" on {describe_call(case.operation.call)}" if case.operation.call else ""
         told.append(f"3 policy{about}")
         told += report_rules(policy, case).lines(None if shows_all else SHOWN)
-    told += _answer(decision)
+    told += describe_answer(decision)
     return Explanation(tuple(map(one_line, told)), decision, version)
 
 
@@ -268,57 +267,3 @@ def _decided(
 def _candidate_policy(config: Config) -> Policy | None:
     """Return the policy of the candidate that a config names, if it does. Raises ConfigError."""
     return None if config.candidate is None else build_policy(load(Path(config.candidate)))
-
-
-def _steps(asked: ExplainedRequest, agent: str, delegation: Delegation | None) -> list[str]:
-    """Return lines on the results of steps 0 to 2, as far as these ran."""
-    request = asked.request
-    lines = [f"request     {request.method} {request.host}{request.path}", _operation(request)]
-    lines += [
-        f"            {request.protocol} message: {describe_call(call)}" for call in request.calls
-    ]
-    if agent:
-        lines.append(f"1 agent     {agent}")
-    if delegation:
-        origin = "by its SVID alone" if delegation.by_svid else asked.origin
-        lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({origin})")
-        lines.append(f"            mode: {delegation.mode}")
-        lines.append(f"            scopes: {' '.join(sorted(delegation.scopes)) or 'none'}")
-    return lines
-
-
-def _answer(decision: Decision) -> list[str]:
-    lines = [
-        f"            {shadow.by} in shadow: {shadow.decision} {shadow.rule or shadow.reason}"
-        for shadow in decision.shadows
-    ]
-    if isinstance(decision, Allow):
-        grant = decision.permit
-        own = "by its own rules alone" if decision.delegation.by_svid else "by nobody yet"
-        principal = f"by {grant.principal_rule}" if grant.principal_rule else own
-        by = f"agent by {grant.agent_rule}, principal {principal}"
-        by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
-        lines.append(f"            {by}")
-        lines += [f"            {_condition(spending)}" for spending in grant.spendings]
-        if decision.delegation.has_token and decision.upstream_token is UpstreamToken.FORWARD:
-            lines.append("            the upstream gets the client's token")
-        return [*lines, "ALLOW"]
-    lines.append(
-        f"DENY        {decision.reason.code}: {decision.detail or decision.reason.message}"
-    )
-    lines.append(f"            the client sees {decision.reason.http_status}")
-    lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
-    return lines
-
-
-def _condition(spending: Spending) -> str:
-    cost = spending.cost / MILLIONTHS
-    return f"if the budget of {spending.rule} has room for {cost:g}"
-
-
-def _operation(request: Request) -> str:
-    try:
-        operation = Operation.of(request)
-    except Denied as denied:
-        return f"0 operation none: {denied.detail}"
-    return f"0 operation {operation.method} {operation.host} /{'/'.join(operation.path)}"

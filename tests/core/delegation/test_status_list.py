@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from authz.core.base64url import Base64UrlError, base64url, decode_base64url
 from authz.core.delegation import IssuerSettings
 from authz.core.delegation.settings import OTHER_KINDS
-from authz.core.delegation.status_list import (
+from authz.core.delegation.status_list import StatusListChecker, read_reference
+from authz.core.delegation.status_list_token import (
     MAX_INFLATED_BYTES,
     StatusList,
-    StatusListChecker,
     StatusListError,
     parse_list_token,
     read_list,
-    read_reference,
 )
 from authz.core.jose.jwk import Key, parse_key_set
 from authz.core.jose.key_set import KeySet

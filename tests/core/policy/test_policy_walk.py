@@ -19,10 +19,10 @@ from authz.core.policy import (
 )
 from authz.core.policy.claim_match import HeldClaims
 from authz.core.policy.held_rules import LOOKS
+from authz.core.policy.holder_settings import Absence
 from authz.core.policy.policy import Policy
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import UNRESTRICTED, Rule
-from authz.core.policy.settings import Absence
 from authz.core.policy.verdict import reach_verdict
 from authz.core.reason import Denied, Reason
 from authz.core.request import Operation, Request

@@ -15,8 +15,9 @@ from authz.core.policy import (
     PrincipalMatch,
     PrincipalSettings,
 )
+from authz.core.policy.holder_settings import Absence
 from authz.core.policy.policy import Policy
-from authz.core.policy.settings import Absence, EarlierActor
+from authz.core.policy.settings import EarlierActor
 from authz.core.policy.shadow import PolicyWithCandidate
 from authz.core.reason import Denied
 from authz.core.spiffe import SpiffeId

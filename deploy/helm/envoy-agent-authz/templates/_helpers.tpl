@@ -41,6 +41,19 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if and (ne .Values.certificate.source "spire-csi") $workload -}}
 {{- fail (printf "config.server.tls.workload_api needs certificate.source spire-csi, and it is %s" .Values.certificate.source) -}}
 {{- end -}}
+{{- if and .Values.store.enabled (not $config.store) -}}
+{{- fail "store.enabled is true: config.store must say where the store is" -}}
+{{- end -}}
+{{- if and $config.store .Values.networkPolicy.enabled (not .Values.store.enabled) (not .Values.networkPolicy.egress) -}}
+{{- fail "config.store is set, and store.enabled is false: the NetworkPolicy lets no pod reach the store" -}}
+{{- end -}}
+{{- $signals := toString (($config.signals | default dict).listen | default "") -}}
+{{- if and .Values.signals.enabled (or (not (hasSuffix ":9193" $signals)) (hasPrefix "127." $signals) (hasPrefix "localhost:" $signals)) -}}
+{{- fail (printf "config.signals.listen is %q: issuers post to port 9193, as in 0.0.0.0:9193" $signals) -}}
+{{- end -}}
+{{- if and (hasSuffix ":9193" $signals) (not .Values.signals.enabled) (not (hasPrefix "127." $signals)) -}}
+{{- fail "config.signals.listen is set, and signals.enabled is false: the Service has no port for signals" -}}
+{{- end -}}
 {{- $drain := toString $server.drain -}}
 {{- if regexMatch "^[0-9]+[sm]$" $drain -}}
 {{- $seconds := add 17 (mul (hasSuffix "m" $drain | ternary 60 1) (atoi (regexFind "^[0-9]+" $drain))) -}}

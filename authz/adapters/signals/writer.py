@@ -1,5 +1,7 @@
-"""Writes what signals revoke, where it outlives this process: to the store, or to the file."""
+"""Writes the revocations of signals where they outlive this process: to the store, or the file."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -7,27 +9,33 @@ from typing import Final, Protocol
 from authz.adapters.files import read_between
 from authz.adapters.revocation_file import writing
 from authz.adapters.store.store import Register, StoreError
-from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
-from authz.core.signals.effects import Restoration, taken_back
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, decode, read_entries
+from authz.core.signals.effects import Restoration, is_of_signal, taken_back
 
+# A file is read and written as a whole for each signal. Beyond so many entries of signals about an
+# issuer none is added, so that no transmitter leaves others, and the operator, without room.
+MAX_IN_FILE: Final = 10_000
+# How long an expired entry of a signal stays in the file: our clock may be ahead.
+EXPIRED_SECONDS: Final = 86_400.0
 STORE_SECONDS: Final = 5.0  # the other side waits longer, and tries again
 
 
-class SinkError(Exception):
+class WriteError(Exception):
     """Signals that nothing certain was written; the message is for operators."""
 
 
-class RevocationSink(Protocol):
+class RevocationWriter(Protocol):
     """Where entries are written. On return they will count, also after a restart."""
 
     def add(self, entries: Sequence[Revocation], by: str) -> None:
-        """Add entries; those that are there stay. Raises SinkError."""
+        """Add entries; those that are there stay. Raises WriteError."""
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
-        """Take back what the restorations say, and return how many entries. Raises SinkError."""
+        """Take back what the restorations say, and return how many entries. Raises WriteError."""
 
 
-class StoreSink:
+class StoreWriter:
     """Writes to the store that replicas share."""
 
     def __init__(self, register: Register) -> None:
@@ -40,7 +48,7 @@ class StoreSink:
         try:
             self._register.add(lines, by, STORE_SECONDS)
         except StoreError as error:
-            raise SinkError(f"the store: {error}") from None
+            raise WriteError(f"the store: {error}") from None
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
         """Take entries back; those that another process has just taken back don't matter."""
@@ -51,11 +59,11 @@ class StoreSink:
             if ids:
                 self._register.take_back(ids, by, "", STORE_SECONDS)
         except StoreError as error:
-            raise SinkError(f"the store: {error}") from None
+            raise WriteError(f"the store: {error}") from None
         return len(ids)
 
 
-class FileSink:
+class FileWriter:
     """Appends to the revocation file."""
 
     def __init__(self, path: Path) -> None:
@@ -63,13 +71,12 @@ class FileSink:
         self._path = path
 
     def add(self, entries: Sequence[Revocation], by: str) -> None:
-        """Append a line for each entry: the entry says who made it."""
+        """Append a line for each entry that is not there: the entry says who made it."""
         del by
         try:
-            for entry in entries:
-                writing.append(self._path, entry)
+            writing.append_all(self._path, entries, _expired)
         except RevocationError as error:
-            raise SinkError(str(error)) from None
+            raise WriteError(str(error)) from None
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
         """Remove lines."""
@@ -80,17 +87,32 @@ class FileSink:
             if ids:
                 writing.take_back(self._path, ids)
         except OSError as error:
-            raise SinkError(f"{self._path}: {error.strerror}") from None
+            raise WriteError(f"{self._path}: {error.strerror}") from None
         except RevocationError as error:
-            raise SinkError(str(error)) from None
+            raise WriteError(str(error)) from None
         return len(ids)
+
+
+def _expired(held: Revocations, entries: Sequence[Revocation]) -> list[Revocation]:
+    """Return the entries of signals that have expired long ago.
+
+    Raises RevocationError if too many have not.
+    """
+    made = [entry for line in held.lines if is_of_signal(entry := decode(line))]
+    now = time.time() - EXPIRED_SECONDS
+    gone = [entry for entry in made if entry.is_over(now)]
+    about = Counter(entry.issuer for entry in made if not entry.is_over(now))
+    about.update({entry.issuer for entry in entries})
+    if any(about[entry.issuer] > MAX_IN_FILE for entry in entries):
+        raise RevocationError(f"more than {MAX_IN_FILE} entries of signals: use a store")
+    return gone
 
 
 def _checked(entry: Revocation) -> Revocation:
     try:
         entry.check()
     except RevocationError as error:
-        raise SinkError(str(error)) from None
+        raise WriteError(str(error)) from None
     return entry
 
 

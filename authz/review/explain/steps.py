@@ -1,0 +1,64 @@
+"""Describes the steps of a decision and its answer, in lines for a person."""
+
+from authz.core.decision import Allow, Decision, Delegation, Spending
+from authz.core.policy.budget_settings import MILLIONTHS
+from authz.core.policy.call_matchers import describe_call
+from authz.core.reason import Denied
+from authz.core.request import Operation, Request
+from authz.core.upstream_token import UpstreamToken
+from authz.review.explain.questions import ExplainedRequest
+
+
+def describe_steps(asked: ExplainedRequest, agent: str, delegation: Delegation | None) -> list[str]:
+    """Return lines on the results of steps 0 to 2, as far as these ran."""
+    request = asked.request
+    lines = [f"request     {request.method} {request.host}{request.path}", _operation(request)]
+    lines += [
+        f"            {request.protocol} message: {describe_call(call)}" for call in request.calls
+    ]
+    if agent:
+        lines.append(f"1 agent     {agent}")
+    if delegation:
+        origin = "by its SVID alone" if delegation.by_svid else asked.origin
+        lines.append(f"2 acts for  {delegation.subject} of {delegation.issuer} ({origin})")
+        lines.append(f"            mode: {delegation.mode}")
+        lines.append(f"            scopes: {' '.join(sorted(delegation.scopes)) or 'none'}")
+    return lines
+
+
+def describe_answer(decision: Decision) -> list[str]:
+    """Return lines on the decision, and on what it still depends on."""
+    lines = [
+        f"            {shadow.by} in shadow: {shadow.decision} {shadow.rule or shadow.reason}"
+        for shadow in decision.shadows
+    ]
+    if isinstance(decision, Allow):
+        grant = decision.permit
+        own = "by its own rules alone" if decision.delegation.by_svid else "by nobody yet"
+        principal = f"by {grant.principal_rule}" if grant.principal_rule else own
+        by = f"agent by {grant.agent_rule}, principal {principal}"
+        by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
+        lines.append(f"            {by}")
+        lines += [f"            {_condition(spending)}" for spending in grant.spendings]
+        if decision.delegation.has_token and decision.upstream_token is UpstreamToken.FORWARD:
+            lines.append("            the upstream gets the client's token")
+        return [*lines, "ALLOW"]
+    lines.append(
+        f"DENY        {decision.reason.code}: {decision.detail or decision.reason.message}"
+    )
+    lines.append(f"            the client sees {decision.reason.http_status}")
+    lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
+    return lines
+
+
+def _condition(spending: Spending) -> str:
+    cost = spending.cost / MILLIONTHS
+    return f"if the budget of {spending.rule} has room for {cost:g}"
+
+
+def _operation(request: Request) -> str:
+    try:
+        operation = Operation.of(request)
+    except Denied as denied:
+        return f"0 operation none: {denied.detail}"
+    return f"0 operation {operation.method} {operation.host} /{'/'.join(operation.path)}"
