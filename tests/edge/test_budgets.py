@@ -61,7 +61,7 @@ def test_no_proxy_may_cache_it(tmp_path: Path) -> None:
         counted, other = world.ask(token), world.ask(token, path="/public/x")
         assert reason_of(counted) == reason_of(other) == "allow"
         assert counted.dynamic_metadata["valid_until"] == 0.0
-        assert other.dynamic_metadata["valid_until"] > 0.0
+        assert other.dynamic_metadata["valid_until"] != 0.0
 
 
 def test_others_are_remembered_as_before(tmp_path: Path) -> None:
