@@ -21,6 +21,8 @@ from authz.adapters.store.store import (
 FAILURES: Final = 3  # calls without an answer, one after the other
 PAUSE_SECONDS: Final = 0.5  # until a single call tries again
 
+_MOST_OF_TIMEOUT: Final = 0.75
+
 
 class CallResult(StrEnum):
     """The results of calls, as metrics count them."""
@@ -49,9 +51,10 @@ class Pace:
     After a late answer its connection is lost: a crowd that has waited would lose them all.
     """
 
-    def __init__(self) -> None:
-        """Begin with answers that take no time."""
+    def __init__(self, timeout_seconds: float) -> None:
+        """Begin with answers that take no time; who has most of the timeout may always ask."""
         self._usual_seconds = 0.0
+        self._most_seconds = timeout_seconds * _MOST_OF_TIMEOUT
 
     def took(self, seconds: float) -> None:
         """Learn of an answer. Threads may do so at once: it is a guess anyway."""
@@ -59,7 +62,7 @@ class Pace:
 
     def require(self, seconds: float) -> None:
         """Require time for twice the usual. Raises StoreBusyError; after some, asks again."""
-        if seconds < 2 * self._usual_seconds:
+        if seconds < min(2 * self._usual_seconds, self._most_seconds):
             self._usual_seconds *= 0.9
             raise StoreBusyError("too little time was left to ask the store")
 

@@ -90,7 +90,7 @@ class EngineStore:
         self._connections = Connections(locator, self._greet)
         self._watcher = Watcher(locator, self._channel)
         self._calls = Calls()
-        self._pace = Pace()
+        self._pace = Pace(settings.timeout)
         self._tags = itertools.count(1)
 
     def start(self) -> None:
@@ -222,10 +222,9 @@ class EngineStore:
             return self._ask(connection, call, deadline)
         begun = time.monotonic()
         self._pace.require(deadline - begun)
-        try:
-            return self._ask(connection, call, deadline)
-        finally:
-            self._pace.took(time.monotonic() - begun)
+        answer = self._ask(connection, call, deadline)
+        self._pace.took(time.monotonic() - begun)
+        return answer
 
     @contextmanager
     def _fairly(self, deadline: float) -> Iterator[None]:
