@@ -17,6 +17,7 @@ as a key, its refusal says so. The edge may then fetch it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
 """
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from authz.core.decision import Agent, Allow, Decision, Delegation, Progress
@@ -25,7 +26,9 @@ from authz.core.identity.authenticator import AgentAuthenticator
 from authz.core.known_callers import Caller, KnownCallers
 from authz.core.policy.message_evaluation import evaluate_all
 from authz.core.policy.query import PolicyQuery
+from authz.core.policy.settings import EarlierActor
 from authz.core.policy.shadow import PolicyStep
+from authz.core.policy.standing import SUSPENDED
 from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Operation, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
@@ -48,6 +51,9 @@ class RevocationCheck(Protocol):
         Raises Denied(AGENT_SUSPENDED | TOKEN_REVOKED | STOPPED | STORE_UNAVAILABLE).
         """
 
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the agents that are revoked: for actors that do not act themselves."""
+
 
 class Authorizer:
     """Decides requests by one version of the settings."""
@@ -62,11 +68,12 @@ class Authorizer:
         *,
         callers: KnownCallers,
         upstream_token: UpstreamToken = UpstreamToken.STRIP,
+        earlier_revoked: EarlierActor = EarlierActor.RECORD,
     ) -> None:
         """Keep the routes, the steps in the order of their runs, and the cache of known callers.
 
         ``upstream_token`` holds where neither the profile nor the route says what the upstream
-        gets.
+        gets; ``earlier_revoked`` is what to do about an earlier actor that is revoked.
         """
         self.routes = routes
         self.identity = identity
@@ -75,6 +82,7 @@ class Authorizer:
         self.policy = policy
         self._callers = callers
         self._upstream_token = upstream_token
+        self._refuses_earlier = earlier_revoked is EarlierActor.DENY
 
     def decide(self, request: Request, now: float) -> Decision:
         """Return an Allow or a Deny; ``now`` is in unix seconds.
@@ -109,6 +117,8 @@ class Authorizer:
         operations = operation.each(request)
         self.revocations.check(agent, delegation, operations)  # not revoked since
         progress.flags = caller.flags
+        if len(delegation.actors) > 1:
+            self._check_earlier(delegation, progress)
         _check_message(request, route)
         progress.operations = operations
         progress.is_at_policy = True
@@ -131,6 +141,19 @@ class Authorizer:
             progress,
             caller.upstream_token,
         )
+
+    def _check_earlier(self, delegation: Delegation, progress: Progress) -> None:
+        """Note earlier actors that are revoked, as suspended ones.
+
+        Raises Denied(ACTOR_NOT_PERMITTED) if the settings refuse them.
+        """
+        earlier = (actor.subject for actor in delegation.actors[1:])
+        if not self.revocations.revoked_agents(earlier):
+            return
+        if SUSPENDED not in progress.flags:
+            progress.flags = (*progress.flags, SUSPENDED)
+        if self._refuses_earlier:
+            raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor was revoked")
 
     def _token_for_upstream(self, request: Request, route: Route) -> UpstreamToken:
         """Return what the upstream gets of the token: by the profile, the route, the default."""

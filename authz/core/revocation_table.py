@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 
 from authz.core.decision import Agent, Delegation
+from authz.core.distributed_claims import external_claims, is_external
+from authz.core.email import MAX_CHARS, email_key
 from authz.core.reason import Denied, Reason
 from authz.core.request import CallKind, Operation
 from authz.core.revocations import Revocation, RevocationError, decode, read_entries
@@ -77,7 +79,7 @@ class _OfIssuer:
         if entry.session is not None:
             return self.sessions, entry.session
         if entry.email is not None:
-            return self.emails, entry.email.casefold()
+            return self.emails, email_key(entry.email)
         return self.whole, ""
 
     def check(self, delegation: Delegation) -> None:
@@ -86,10 +88,10 @@ class _OfIssuer:
             raise _refusal(Reason.TOKEN_REVOKED, "its jti was revoked", held)
         self._check_time(self.subjects, delegation.subject, "its subject's", delegation)
         self._check_time(self.whole, "", "its issuer's", delegation)
-        if self.sessions and isinstance(sid := delegation.claims.get(SESSION_CLAIM), str):
+        if self.sessions and (sid := _read(self.sessions, SESSION_CLAIM, delegation)) is not None:
             self._check_time(self.sessions, sid, "its session's", delegation)
-        if self.emails and isinstance(email := delegation.claims.get(EMAIL_CLAIM), str):
-            self._check_time(self.emails, email.casefold(), "its email's", delegation)
+        if self.emails and (email := _read(self.emails, EMAIL_CLAIM, delegation)) is not None:
+            self._check_time(self.emails, email_key(email), "its email's", delegation)
 
     @staticmethod
     def _check_time(table: _Table, key: str, what: str, delegation: Delegation) -> None:
@@ -97,6 +99,25 @@ class _OfIssuer:
         if held is not None and delegation.issued_at < held.before:
             detail = f"{what} tokens issued at that time were revoked"
             raise _refusal(Reason.TOKEN_REVOKED, detail, held)
+
+
+def _read(table: _Table, name: str, delegation: Delegation) -> str | None:
+    """Return the text of a claim that entries are about; None if the token does not have it.
+
+    A claim in another form, or that the token says is elsewhere, may be any: then the entries on
+    tokens of that time refuse it. Raises Denied(TOKEN_REVOKED).
+    """
+    value = delegation.claims.get(name)
+    if not is_external(name, external_claims(delegation.claims)):
+        if value is None:
+            return None
+        if isinstance(value, str) and len(value) <= MAX_CHARS:
+            return value
+    # A copy, as entries are added meanwhile. Hardly any token comes here.
+    if any(delegation.issued_at < held.before for held in list(table.values())):
+        detail = f"its {name} can't be read, and tokens of some were revoked"
+        raise Denied(Reason.TOKEN_REVOKED, detail)
+    return None
 
 
 class Revocations:
@@ -173,6 +194,10 @@ class Revocations:
             self._check_tools(operations)
         if (of_issuer := self._issuers.get(delegation.issuer)) is not None:
             of_issuer.check(delegation)
+
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the agents that an entry names."""
+        return tuple(agent for agent in agents if agent in self._agents) if self._agents else ()
 
     def _check_tools(self, operations: tuple[Operation, ...]) -> None:
         for operation in operations:

@@ -6,7 +6,7 @@ Each line is a JSON object, all of whose members must match:
 - ``{"issuer": I, "token_id": JTI}``: one token;
 - ``{"issuer": I, "subject": S, "before": T}``: a principal's tokens that were issued before T;
 - ``{"issuer": I, "session": SID, "before": T}``: likewise those of a login session (``sid``);
-- ``{"issuer": I, "email": E, "before": T}``: likewise those with this ``email``, in any case;
+- ``{"issuer": I, "email": E, "before": T}``: likewise those with this ``email``, however written;
 - ``{"issuer": I, "before": T}``: all of an issuer's tokens that were issued before T;
 - ``{"tool": NAME}``: every call of the tool, by anybody;
 - ``{"everything": true}``: every request.
@@ -23,6 +23,7 @@ from typing import Annotated, Final
 import msgspec
 
 from authz.core import strict_json
+from authz.core.email import email_key
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 
 MAX_BYTES: Final = 64 * 1024 * 1024  # half a million entries
@@ -126,7 +127,7 @@ class Revocation(
 
 def _of_token(entry: Revocation) -> tuple[str | None, ...]:
     """Return the members that say which of an issuer's tokens, apart from their time."""
-    email = None if entry.email is None else entry.email.casefold()
+    email = None if entry.email is None else email_key(entry.email)
     return entry.subject, entry.token_id, entry.session, email
 
 

@@ -134,7 +134,9 @@ class Renderer:
         # The added headers depend on the two rules and on the token alone.
         rules = (permit.agent_rule, permit.principal_rule)
         forwards = decision.upstream_token is _FORWARD  # an enum's hash costs 0.3 us, a bool's none
-        key = (decision.delegation, agent, rules, decision.shadows, forwards, host)
+        # Flags depend on the token, and on which earlier actors are revoked.
+        found = (decision.shadows, decision.flags)
+        key = (decision.delegation, agent, rules, found, forwards, host)
         rendered = self._known.get(key)
         if rendered is None:
             rendered = self._of_terms((decision.delegation.terms, *key[1:]), decision, operation)

@@ -2,10 +2,14 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 SOON_SECONDS: Final = 0.2  # until the next check of files that are being written
+# Between calls that somebody asks for: announcements must not take the processor from checks, nor
+# make all that is remembered stale for each of them.
+PACE_SECONDS: Final = 0.05
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -41,7 +45,7 @@ class PeriodicThread:
         threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def soon(self) -> None:
-        """Call ``look`` at once, or as soon as the current call has ended."""
+        """Call ``look`` at once, or PACE_SECONDS after the last call that was asked for."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -52,7 +56,7 @@ class PeriodicThread:
     def _run(self) -> None:
         is_pending = False
         while not self._stopping:
-            self._wake.wait(SOON_SECONDS if is_pending else self._seconds)
+            is_asked = self._wake.wait(SOON_SECONDS if is_pending else self._seconds)
             self._wake.clear()
             try:
                 is_pending = self._look() is True
@@ -60,3 +64,5 @@ class PeriodicThread:
                 _log.exception("can't check %s for changes", self._name)
             else:
                 self._beat(self._name)
+            if is_asked and not self._stopping:
+                time.sleep(PACE_SECONDS)

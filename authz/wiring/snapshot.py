@@ -118,6 +118,7 @@ def build_authorizer(
         policy or build_policy(config),
         callers=callers or KnownCallers(Unchanging(), entries=0, max_bytes=0),
         upstream_token=UpstreamToken.FORWARD if config.token.forward else UpstreamToken.STRIP,
+        earlier_revoked=config.earlier_actors.suspended,
     )
 
 

@@ -183,8 +183,8 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Signals",
-            "Security events and logouts that issuers told of, by what became of them. Empty without "
-            "signals.",
+            "Security events and logouts that issuers told of, by what became of them. Empty "
+            "without signals.",
             {"{{result}}": growth_by("result", "authz_signals_total")},
         ),
         Panel(

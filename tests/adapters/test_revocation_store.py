@@ -63,24 +63,25 @@ class Follower:
         self.source.look()
         if not self.store.is_away:
             self.source.look()  # which sees what the first has restored
-            held = self.valid(self.store.held())
+            held = self.entries(self.store.held())
             if self.least_number < self.known_number:
                 kept = {key: v for key, v in self.expected.items() if key not in self.taken_back}
                 held = {**self.valid(kept), **held}
             self.expected = held
             self.known_number, self.least_number = self.store.number, inf
             self.taken_back.clear()
-            assert self.valid(self.store.held()) == held or self.store.is_full, "it is restored"
+            assert self.entries(self.store.held()) == held or self.store.is_full, "it is restored"
         assert self.in_force() == {*self.valid(self.expected).values()}
         assert self.generation > generation or self.in_force() == before
 
+    def entries(self, lines: dict[str, bytes]) -> dict[str, bytes]:
+        """Those that are entries."""
+        return {key: line for key, line in lines.items() if line != b"garbage"}
+
     def valid(self, lines: dict[str, bytes]) -> dict[str, bytes]:
-        """Those that are entries, and have not expired."""
-        return {
-            key: line
-            for key, line in lines.items()
-            if line != b"garbage" and not read_entry(line).is_over(self.now)
-        }
+        """Those of these that have not expired."""
+        entries = self.entries(lines).items()
+        return {key: line for key, line in entries if not read_entry(line).is_over(self.now)}
 
     def in_force(self) -> set[bytes]:
         """The lines in force."""
@@ -105,7 +106,9 @@ STEPS: Final = st.lists(
         st.tuples(st.just("revoke"), ENTRIES),
         st.tuples(st.just("take_back"), st.integers(0, 9)),
         st.tuples(st.sampled_from(["copy", "restore", "lose_all"]), st.none()),
-        st.tuples(st.sampled_from(["go", "come", "garbage", "many", "wait"]), st.none()),
+        st.tuples(
+            st.sampled_from(["go", "come", "garbage", "many", "wait", "set_back"]), st.none()
+        ),
         st.tuples(st.just("look"), st.none()),
         st.tuples(st.just("look"), st.none()),
     ),
@@ -126,6 +129,8 @@ def test_like_a_list(steps: list[tuple[str, Any]]) -> None:
             follower.look()
         elif step == "wait":
             follower.now += 3600
+        elif step == "set_back":
+            follower.now -= 3600
         elif step == "copy":
             copy = store.copy()
         elif step in {"restore", "lose_all"}:
@@ -318,6 +323,24 @@ def test_the_same_entry_by_two_ids() -> None:
     store.take_back(["y"], "x", "", 1.0)
     follower.look()
     assert follower.refusal(NAMES[0]) is None
+
+
+def test_a_clock_that_is_set_back() -> None:
+    """What a clock that was ahead let expire counts again, by each of its ids."""
+    store = ShakyStore()
+    follower = Follower(store)
+    line = suspend(NAMES[0], expires=START + timedelta(hours=1)).line
+    store.add({"x": line, "y": line}, "x", 1.0)
+    follower.look()
+    follower.now += 7200
+    follower.look()
+    assert follower.refusal(NAMES[0]) is None
+    follower.now -= 7200
+    follower.look()
+    assert follower.refusal(NAMES[0]) is Reason.AGENT_SUSPENDED
+    store.take_back(["x"], "x", "", 1.0)
+    follower.look()
+    assert follower.refusal(NAMES[0]) is Reason.AGENT_SUSPENDED
 
 
 def test_the_sweep_goes_by_the_clock_of_the_store() -> None:

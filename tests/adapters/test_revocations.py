@@ -103,6 +103,48 @@ def test_taking_one_back(revoking: World) -> None:
     assert reason_of(revoking.ask(token)) == "allow"
 
 
+def test_a_clock_that_is_set_back(revoking: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a clock that was ahead let expire counts again, without a change of the file."""
+    token, clock = revoking.token(), time.time
+    revoke(revoking, agent=TRAVEL, expires=at(3600))
+    rest(revoking.revocations.file)
+    assert reason_of(revoking.ask(token)) == "agent_suspended"
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: clock() + 7200)
+        revoking.revocations.refresh()
+    assert len(revoking.revocations.file.current) == 0
+    revoking.revocations.refresh()
+
+    assert reason_of(revoking.ask(token)) == "agent_suspended"
+
+
+def test_an_earlier_actor(revoking: World) -> None:
+    """A revoked agent in a token's chain is recorded, as a suspended one is."""
+    token = revoking.token(act={"sub": TRAVEL, "act": {"sub": PAYMENTS}})
+    assert reason_of(revoking.ask(token)) == "allow"
+    revoke(revoking, agent=PAYMENTS)
+    assert reason_of(revoking.ask(token)) == "allow"
+
+    flags = [record["flags"] for record in revoking.audit_records()]
+    assert flags == [[], ["earlier_actor_suspended"]]
+
+
+def test_an_earlier_actor_that_is_refused(tmp_path: Path) -> None:
+    """With suspended: deny, such a token is refused; and again let pass once that is taken back."""
+    (tmp_path / "revoked.jsonl").touch()
+    changes = LAB.with_section("revocations", f"{{file: '{tmp_path}/revoked.jsonl'}}")
+    changes = changes.with_section("earlier_actors", "{suspended: deny}")
+    with World(tmp_path, changes) as world:
+        token = world.token(act={"sub": TRAVEL, "act": {"sub": PAYMENTS}})
+        assert reason_of(world.ask(token)) == "allow"
+        revoke(world, agent=PAYMENTS)
+        assert reason_of(world.ask(token)) == "actor_not_permitted"
+        assert reason_of(world.ask(world.token())) == "allow"
+        (tmp_path / "revoked.jsonl").write_text("")
+        rest(world.revocations.file)
+        assert reason_of(world.ask(token)) == "allow"
+
+
 BAD = [
     ("{", "line 1: "),
     ('{"agent":"spiffe://c/a"}\n{"issuer":1}', "line 2: Expected"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from authz.adapters.signals import writer as writer_module
 from authz.adapters.signals.writer import FileWriter, RevocationWriter, StoreWriter, WriteError
 from authz.adapters.store.engine import EngineStore
 from authz.adapters.store.memory import MemoryStore
@@ -97,6 +98,34 @@ def test_entries_are_kept(kept: Kept) -> None:
     kept.writer.add(both, "signal x j")
 
     assert sorted({one.id for one in kept.entries()}) == sorted(one.id for one in both)
+
+
+def test_entries_that_are_there(kept: Kept) -> None:
+    """A signal that comes again, after it was forgotten, adds nothing."""
+    made = [entry("sessions-revoked", f"u{number}") for number in range(3)]
+    kept.writer.add(made, "by")
+    kept.writer.add([*made, entry("sessions-revoked", "other")], "by")
+
+    assert len(kept.entries()) == 4
+
+
+def test_a_file_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expired lines of signals leave the file, others' stay; an issuer gets so many lines."""
+    path = tmp_path / "revoked"
+    others = b'{"agent":"spiffe://a/b","expires":"2020-01-01T00:00:00Z"}\n\n{"tool": "t"}\n'
+    path.write_bytes(others)
+    writer = FileWriter(path)
+    writer.add([entry("sessions-revoked", "old", 1_600_000_000.0)], "by")
+    assert path.read_bytes().count(b"\n") == 4
+    writer.add([entry("sessions-revoked", "new")], "by")
+    assert path.read_bytes() == others + entry("sessions-revoked", "new").line + b"\n"
+
+    monkeypatch.setattr(writer_module, "MAX_IN_FILE", 2)
+    writer.add([entry("sessions-revoked", "second")], "by")
+    with pytest.raises(WriteError, match="use a store"):
+        writer.add([entry("sessions-revoked", "third")], "by")
+    of_other = msgspec.structs.replace(entry("sessions-revoked", "x"), issuer="https://o.example")
+    writer.add([of_other], "by")
 
 
 def test_a_restoration(kept: Kept) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from authz.adapters.signals.poller import MIN_PAUSE_SECONDS
 from authz.adapters.signals.status import SignalResult
 from lab.mesh import ISSUER
 from support.receiving import Receiving
@@ -116,6 +117,30 @@ def test_a_faulty_endpoint(
     polled.kept["a"] = receiving.transmitter.event(SESSION_REVOKED, jti=f"a-{time.time_ns()}")
     polled.kept[f"b-{status}"] = receiving.transmitter.event(SESSION_REVOKED, jti=f"b-{status}")
     wait_until(lambda: not polled.kept)
+
+
+def test_an_event_of_an_unknown_key_keeps_nothing_back(
+    receiving: Receiving, polled: Polled
+) -> None:
+    """It has to come again, as its key may be new; those behind it are taken."""
+    make = receiving.transmitter.event
+    polled.kept["new"] = make(SESSION_REVOKED, jti="new", header={"kid": "new"})
+    polled.kept["behind"] = make(SESSION_REVOKED, jti="behind")
+    wait_until(lambda: [*polled.kept] == ["new"])
+
+    assert polled.errors == {}
+    assert len(receiving.entries()) == 1
+
+
+def test_an_endless_stream(receiving: Receiving, polled: Polled) -> None:
+    """A transmitter that always says there is more, and repeats itself, is asked at a pace."""
+    text = receiving.transmitter.event(SESSION_REVOKED, jti="e")
+    polled.body = json.dumps({"sets": {"e": text}, "moreAvailable": True}).encode()
+    asked, begun = len(polled.requests), time.monotonic()
+    wait_until(lambda: len(polled.requests) >= asked + 5)
+
+    assert time.monotonic() - begun >= 3 * MIN_PAUSE_SECONDS
+    assert len(receiving.entries()) == 1
 
 
 def test_long_polling(tmp_path: Path) -> None:

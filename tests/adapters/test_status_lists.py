@@ -25,6 +25,7 @@ from authz.adapters.status_lists.client import (
     MIN_REFRESH_SECONDS,
 )
 from authz.adapters.status_lists.kept import MAX_BYTES, MAX_LISTS, MAX_MARKS, KeptLists
+from authz.adapters.status_lists.news import PacedNews
 from authz.core.delegation import IssuerSettings
 from authz.core.delegation.status_list_token import MAX_INFLATED_BYTES, StatusList, StatusListError
 from authz.core.jose import KeySettings
@@ -133,6 +134,27 @@ def test_news_of_a_list_that_was_dropped() -> None:
     assert kept.take("first", a_list(b"\1"), 5.0) is True
     told = [kept.take(f"more {number}", a_list(), 5.0) for number in range(MAX_MARKS)]
     assert sum(told) == 1
+
+
+def test_news_have_a_pace() -> None:
+    """Lists that change all the time make what is remembered stale once in a while, and surely."""
+    clock, told = Clock(), list[float]()
+    news = PacedNews(lambda: told.append(clock.now), clock, 1.0)
+    news.tell()
+    news.tell()
+    assert len(told) == 2, "as nothing would repeat it"
+    news.is_repeated = True
+    clock.now += 1.0
+    for _ in range(10):
+        news.tell()
+        clock.now += 0.05
+    assert len(told) == 3
+    news.repeat()
+    news.repeat()
+    assert len(told) == 4
+    clock.now += 1.0
+    news.tell()
+    assert len(told) == 5
 
 
 # The client

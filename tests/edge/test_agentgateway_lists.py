@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.edge.agentgateway.list_filter import MAX_ITEMS, MAX_LIST_BYTES
 from lab.mesh import PAYMENTS
 from support.ext_mcp import CHANGES, Gateway, call, names, reason_of, response
@@ -33,6 +36,23 @@ def test_tools_that_may_be_called(gateway: Gateway) -> None:
     assert names(narrow) == ["search", "get_file"]
     assert json.loads(narrow.mutated) | {"tools": 0} == result | {"tools": 0}
     assert names(more) == ["search", "write", "get_file"]
+
+
+def test_a_stopped_tool_is_not_listed(tmp_path: Path) -> None:
+    """A tool that is stopped leaves the lists, and so do all when everything is."""
+    with World(tmp_path, CHANGES) as world:
+        gateway = Gateway(world)
+        token = world.token()
+        for entry, left in (
+            (Revocation(tool="search"), ["get_file"]),
+            (Revocation(agent="spiffe://corp.example/other"), ["search", "get_file"]),
+        ):
+            world.revocations.file.current = Revocations((entry,))
+            world.revocations.generation += 1
+            assert names(gateway.show(response("tools/list", TOOLS, token=token))) == left
+        world.revocations.file.current = Revocations((Revocation(everything=True),))
+        world.revocations.generation += 1
+        assert reason_of(gateway.show(response("tools/list", TOOLS, token=token))) == "stopped"
 
 
 def test_a_list_that_needs_no_cut(gateway: Gateway) -> None:

@@ -6,7 +6,7 @@ for a wall clock that was set back, after which an allow may stand for ``ttl``.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import product
@@ -29,6 +29,7 @@ from authz.adapters.revocations.sources import RevocationSources
 from authz.adapters.revocations.store_source import StoreSource
 from authz.config import Config, load_text
 from authz.core.decision import Agent, Allow, Delegation
+from authz.core.delegation.status_list_token import StatusList
 from authz.core.jose.jwk import parse_key_set
 from authz.core.jose.key_set import KeySet
 from authz.core.reason import Denied, Reason
@@ -42,7 +43,7 @@ from authz.edge.envoy.reader import read_check
 from authz.wiring.parts import open_parts
 from authz.wiring.snapshot import Lookups, build_authorizer, build_delegations
 from lab.ca import Svid
-from lab.config_builder import AT_ALICE, AT_PUBLIC_RULE, AT_READ_RULE, LAB, ConfigBuilder
+from lab.config_builder import AT_ALICE, AT_ISSUER, AT_PUBLIC_RULE, AT_READ_RULE, LAB, ConfigBuilder
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL
 from support.posts import message as call
@@ -56,6 +57,8 @@ CALL_PATH = "/trips/mcp"
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search"}}
 PATHS = ("/finance/balance", "/finance/other", "/public/a", "/forbidden", CALL_PATH)
 AWAY_AFTER = 10.0
+LIST_URI = "http://127.0.0.1:9/list"  # where nobody answers
+LIST_PLACES = 4
 CALL_RULE = """\
 - hosts: ["*"]
   methods: [POST]
@@ -66,7 +69,7 @@ CALL_RULE = """\
 AGENTS = (TRAVEL, PAYMENTS)
 CHANGES = (
     *("rotate", "withdraw", "reload", "revoke", "revoke", "pardon"),
-    *("go", "come", "come", "lose"),
+    *("go", "come", "come", "lose", "publish"),
 )
 EDITS = (
     ("subjects: [alice]", "subjects: [alice, bob]"),
@@ -103,6 +106,25 @@ class Keys:
 
     def reconfigure(self, _: object) -> None:
         """Stay as they are: a config changes nothing of them here."""
+
+
+class Lists:
+    """The status list of the issuer, as the server has fetched it last."""
+
+    def __init__(self) -> None:
+        """Begin without a list."""
+        self.found: StatusList | None = None
+        self.until = 0.0
+
+    def get(self, _issuer: str, _uri: str) -> StatusList | None:
+        """The last one."""
+        return self.found
+
+    def take(self, client: Any, found: StatusList) -> None:
+        """Have the server's client keep a list, as after a fetch."""
+        self.found, self.until = found, found.usable_until
+        if client._kept.take(LIST_URI, found, 1e9):
+            client._outdate()
 
 
 class Revoked:
@@ -151,6 +173,11 @@ class Revoked:
         if self.is_refusing:
             raise Denied(Reason.STORE_UNAVAILABLE)
 
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Those of the agents that are revoked."""
+        entries = (*self.in_file, *self.of_store.values())
+        return tuple({*agents} & {entry.agent for entry in entries if entry.agent})
+
     def write_file(self, entries: list[Revocation]) -> None:
         """Replace the file."""
         self.in_file, self.is_written = entries, True
@@ -185,13 +212,15 @@ class Freshness(RuleBasedStateMachine):
         self.made: set[ConfigBuilder] = set()
         clock = Clock(lambda: self.now, lambda: self.monotonic)
         keys: Any = self.keys
+        self.lists = Lists()
         config, revocations = self.compile_model(), self.revoked.sources
         opening = open_parts(config, clock=clock, keys=keys, revocations=revocations)
         self.opened = ExitStack()
         self.parts = self.opened.enter_context(opening)  # which are not started
         self.service = self.parts.service
         self.authorization = Authorization(self.service)
-        self.new_token("alice", TRAVEL, 300, 0)
+        self.take_list(bytes(1), 600)
+        self.new_token("alice", TRAVEL, 300, 0, True)
         self.asked = (self.tokens[0][0], TRAVEL, PATHS[0], False)
 
     def teardown(self) -> None:
@@ -203,7 +232,7 @@ class Freshness(RuleBasedStateMachine):
         config = load_text(self.text.encode(), "t")
         keys: Any = self.keys
         self.model = build_authorizer(
-            config, build_delegations(config, Lookups(keys)), self.revoked
+            config, build_delegations(config, Lookups(keys, lists=self.lists)), self.revoked
         )
         self.denied_at.clear()
         return config
@@ -213,13 +242,24 @@ class Freshness(RuleBasedStateMachine):
         agent=st.sampled_from(AGENTS),
         lifetime=st.sampled_from([5, 20, 300]),
         begins=st.sampled_from([-10, 0, 3, 100]),
+        listed=st.booleans(),
     )
-    def new_token(self, subject: str, agent: str, lifetime: int, begins: int) -> None:
-        """A token, perhaps short, perhaps not valid yet."""
+    def new_token(
+        self,
+        subject: str,
+        agent: str,
+        lifetime: int,
+        begins: int,
+        listed: bool,  # noqa: FBT001 - drawn
+    ) -> None:
+        """A token, perhaps short, perhaps not valid yet, perhaps in the status list."""
         times: dict[str, Any] = {"iat": int(self.now), "nbf": int(self.now) + begins}
         exp, jti = int(self.now) + lifetime, f"t{len(self.tokens)}"
         key = self.issuer.current
         claims: dict[str, Any] = {"sid": f"of-{subject}", "email": f"{subject}@corp"}
+        if listed:
+            place = {"idx": len(self.tokens) % LIST_PLACES, "uri": LIST_URI}
+            claims["status"] = {"status_list": place}
         token = self.issuer.token(
             agent, subject, READ, key=key, exp=exp, jti=jti, **times, **claims
         )
@@ -313,6 +353,27 @@ class Freshness(RuleBasedStateMachine):
             self.issuer.keys.pop(key_id)
         self.keys.take(self.now, 600)
 
+    def publish(self, draw: Any) -> None:
+        """Another status list, or the same again."""
+        numbers = draw(st.integers(0, 2**LIST_PLACES - 1) | st.just(0))
+        self.take_list(bytes([numbers]), draw(st.sampled_from([20, 600])))
+
+    def take_list(self, numbers: bytes, seconds: float) -> None:
+        """The server has fetched a list, usable for so long, and never less than before."""
+        key_id, keys = self.issuer.current.key_id, self.keys.get("")
+        assert keys is not None
+        found = StatusList(
+            bits=1,
+            numbers=numbers,
+            issued_at=self.monotonic,  # which is never set back
+            fetched_at=self.now,
+            usable_until=max(self.now + seconds, self.lists.until),
+            ttl_seconds=None,
+            key_id=key_id,
+            thumbprint=keys.keys[key_id].thumbprint,
+        )
+        self.lists.take(self.parts.status_lists._clients[ISSUER], found)
+
     def revoke(self, draw: Any) -> None:
         """Something is revoked, in the file or in the store if it is there."""
         before = datetime.fromtimestamp(self.now + draw(st.sampled_from([-100, 0, 100])), UTC)
@@ -373,6 +434,8 @@ class Freshness(RuleBasedStateMachine):
 def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     trips = "{name: trips, paths: [/trips/**], protocol: mcp, resource: https://mcp.corp.example/finance}"
     changes = LAB.with_routes(f"- {trips}\n").with_rules("finance-read", CALL_RULE)
+    lists = {"uris": [LIST_URI], "insecure": True}
+    changes = changes.with_((*AT_ISSUER, "status_list"), lists)
     with World(tmp_path_factory.mktemp("freshness"), changes) as world:
         issue = world.authority.issue
         Freshness.world = world

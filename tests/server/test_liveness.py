@@ -23,7 +23,7 @@ from authz.edge.check_pool import CheckPool
 from authz.edge.methods import methods_of
 from authz.edge.settings import ServerSettings
 from authz.server.liveness import CONFIG, LIMITS, MAIN, REVOCATIONS, TRANSPORT, Liveness
-from authz.server.looking import PeriodicThread
+from authz.server.looking import PACE_SECONDS, PeriodicThread
 from authz.server.process import ServerProcess
 from authz.server.reload import ConfigSource
 from authz.transports.native import NativeTransport
@@ -119,6 +119,22 @@ def test_a_look_that_fails_is_no_movement(caplog: pytest.LogCaptureFixture) -> N
 
     assert len(beats) <= len(looks) - 3 + 1  # one at the start, none for those that failed
     assert [one.getMessage() for one in caplog.records] == ["can't check x for changes"] * 3
+
+
+def test_announcements_have_a_pace() -> None:
+    """A look that is asked for all the time leaves time for others; the first is made at once."""
+    looks: list[float] = []
+
+    def look() -> None:
+        looks.append(time.monotonic())
+        looking.soon()
+
+    looking = PeriodicThread("x", look, 3600.0, lambda _: None, is_prompt=True)
+    looking.start()
+    wait_until(lambda: len(looks) > 4)
+    looking.stop()
+
+    assert looks[4] - looks[0] >= 4 * PACE_SECONDS * 0.99
 
 
 def test_grpc_health_is_asked_of_the_process(shared_world: World, tmp_path: Path) -> None:
@@ -243,7 +259,7 @@ def test_a_worker_that_does_not_get_on(tmp_path: Path) -> None:
 
 HANGS = """
 import sys, time
-from authz.server.signals import signals
+from authz.server.unix_signals import signals
 class Hanging:
     stop_seconds = 0.3
     def stop(self): pass

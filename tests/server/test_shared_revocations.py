@@ -133,8 +133,8 @@ def test_counts_everywhere(replicas: Replicas, administered: EngineStore) -> Non
             took.append(replicas.until("agent_suspended", "agent_suspended"))
             administered.take_back([entry.id], "bob", "found", PATIENCE_SECONDS)
             took.append(replicas.until("allow", "allow"))
-    took.sort()
-    assert (took[-1] if TIMES else took[0]) < MOST_SECONDS, took
+    if TIMES:  # on a quiet machine
+        assert max(took) < MOST_SECONDS, sorted(took)
     log = replicas.servers[0].process.log.read_text()
     assert f'"id":"{entry.id}"' in log
     assert '"by":"ann"' in log

@@ -7,7 +7,7 @@ that checks go on however long the file is.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -71,6 +71,7 @@ class RevocationFile:
         self._found: _Found | RevocationError | None = None  # by the last check, until believed
         self._doubted_since: float | None = None  # monotonic seconds
         self._is_believed = True  # whether the file as found is completely in force, or was refused
+        self._expired_at = -inf  # unix seconds, by which the latest entry was left out as expired
         if self.path is not None:
             self._first(self.path)
         self._looked_at = time.time()
@@ -117,6 +118,8 @@ class RevocationFile:
         self._looked_at = time.time()
 
     def _refresh(self, path: Path, now: float) -> None:
+        if time.time() < self._expired_at:  # the clock was set back: they may count again
+            self._look, self._expired_at = None, -inf
         self._look_at(path)
         if isinstance(self._found, _Found) and self._add(self._found):
             self._took()
@@ -126,7 +129,11 @@ class RevocationFile:
             self._is_believed = True
             self._believe()
         self._tell_of_a_bad_file(now)
-        if self.current.expire(time.time()):
+        self._expire(time.time())
+
+    def _expire(self, now: float) -> None:
+        if self.current.expire(now):
+            self._expired_at = max(self._expired_at, now)
             self._changed()
 
     def _believe(self) -> None:
@@ -177,7 +184,9 @@ class RevocationFile:
                 entry = read_entry(line)
             except RevocationError as error:
                 raise RevocationError(f"line {number}: {error}") from None
-            if not entry.is_over(now):
+            if entry.is_over(now):
+                self._expired_at = max(self._expired_at, now)
+            else:
                 found.new[line] = entry
         return found
 
@@ -211,3 +220,7 @@ class RevocationFile:
     ) -> None:
         """Require that none is revoked. Raises Denied, as ``Revocations.check``."""
         self.current.check(agent, delegation, operations)
+
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the agents that are revoked."""
+        return self.current.revoked_agents(agents)

@@ -9,16 +9,14 @@ blank, so that the file never lacks another line.
 import errno
 import fcntl
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Final
 
-import msgspec
-
 from authz.adapters.files import open_plain, replace
-from authz.core.revocation_table import parse
+from authz.core.revocation_table import Revocations, parse
 from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
 
 _READ_ONLY: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS})
@@ -33,14 +31,42 @@ def append(path: Path, entry: Revocation) -> None:
 
     Waits while another process adds a line. On return the line is on the disk.
     """
-    entry.check()
+    append_all(path, [entry])
+
+
+def append_all(
+    path: Path,
+    entries: Sequence[Revocation],
+    prune: Callable[[Revocations, Sequence[Revocation]], Collection[Revocation]] | None = None,
+) -> None:
+    """Add lines as ``append`` does, in one step.
+
+    ``prune`` gets what the file has and what is added; it returns entries that the file need not
+    have any more, or raises RevocationError. They are left out, unless the file can only be written
+    in place.
+    """
+    for entry in entries:
+        entry.check()
     with _locked_file(path) as file:
         data = file.read(MAX_BYTES + 1)
+        held = parse(data)  # servers use no line of an invalid file
+        gone = set() if prune is None else {entry.line for entry in prune(held, entries)}
+        missing = [entry.line for entry in entries if prune is None or entry.line not in held.lines]
+        if not missing:
+            return
         start = b"\n" if data and not data.endswith(b"\n") else b""
-        line = start + msgspec.json.encode(entry) + b"\n"
-        parse(data + line)  # servers use no line of an invalid file
-        if not _replace(path, file, data + line):
-            _add(path, line)
+        lines = start + b"".join(line + b"\n" for line in missing)
+        if len(data) + len(lines) > MAX_BYTES:
+            raise RevocationError(f"larger than {MAX_BYTES} bytes")
+        if not _replace(path, file, _without(data, gone) + lines):
+            _add(path, lines)
+
+
+def _without(data: bytes, gone: Collection[bytes]) -> bytes:
+    if not gone:
+        return data
+    # Split at line feeds alone, as the reader does. Lines of others are written otherwise.
+    return b"".join(line for line in BytesIO(data).readlines() if line.rstrip(b"\n") not in gone)
 
 
 def take_back(path: Path, ids: Collection[str]) -> list[Revocation]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from math import inf
 from typing import Final
 
 from authz.adapters.pacing import paced
@@ -64,6 +65,7 @@ class KnownEntries:
         self.lines: dict[str, bytes] = {}
         self.invalid: set[str] = set()
         self._expiring: list[tuple[float, str]] = []  # a heap
+        self._expired_at = -inf  # unix seconds, by which the latest entry was left out as expired
 
     def put(self, name: str, line: bytes, now: float, changed: Changed) -> None:
         """Put an entry into force; one that is invalid leaves what was there under its id."""
@@ -79,7 +81,9 @@ class KnownEntries:
             self.invalid.add(name)
             return
         self.invalid.discard(name)
-        if not entry.is_over(now):
+        if entry.is_over(now):
+            self._expired_at = max(self._expired_at, now)
+        else:
             self.current.add(line, entry)
             changed.add(entry)
         if entry.expires is not None:
@@ -120,6 +124,28 @@ class KnownEntries:
         for name, line in paced(self.lines.items()):
             if name not in listed and not decode(line).is_over(now):
                 yield name, line
+
+    def expire(self, now: float) -> bool:
+        """Leave out of force what has expired; return whether that changes what is in force.
+
+        What was left out counts again if the clock was set back.
+        """
+        gone, revived = self.current.expire(now), 0
+        if now < self._expired_at:
+            self._expired_at = now
+            revived = self._revive(now)
+        elif gone:
+            self._expired_at = now
+        return bool(gone or revived)
+
+    def _revive(self, now: float) -> int:
+        """Put into force what was left out and has not expired; return the number of entries."""
+        out = [line for line in paced(self.lines.values()) if line not in self.current.lines]
+        entries = [(line, decode(line)) for line in paced(out)]
+        back = [(line, entry) for line, entry in entries if not entry.is_over(now)]
+        for line, entry in paced(back):  # as often as ids have it
+            self.current.add(line, entry)
+        return len(back)
 
     def expired(self, now: float, most: int) -> list[str]:
         """Return the ids of entries that have expired, each of them once."""

@@ -1,7 +1,7 @@
 """Joins the sources of revocations: an agent or a token that any of them names is refused."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from authz.adapters.revocation_file.settings import RevocationSettings
@@ -47,6 +47,12 @@ class RevocationSources:
         self.file.current.check(agent, delegation, operations)
         if self.store is not None:
             self.store.check(agent, delegation, operations)
+
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the agents that are revoked."""
+        named = tuple(agents)
+        found = self.file.revoked_agents(named)
+        return found if self.store is None else found + self.store.revoked_agents(named)
 
     def settle(self) -> None:
         """Wait until the file rests. Raises RevocationError."""

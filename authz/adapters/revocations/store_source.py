@@ -12,7 +12,7 @@ force while the store is away, and if it comes back with fewer revocations than 
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -76,6 +76,10 @@ class StoreSource:
         self._entries.current.check(agent, delegation, operations)
         self.absence.check()
 
+    def revoked_agents(self, agents: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the agents that are revoked."""
+        return self._entries.current.revoked_agents(agents)
+
     @property
     def is_ready(self) -> bool:
         """Tell whether requests may be served."""
@@ -117,7 +121,7 @@ class StoreSource:
             self.absence.end()
             self._restore()
             self._sweep()
-        if self._entries.current.expire(self._wall()):
+        if self._entries.expire(self._wall()):
             self._changed()
 
     def _look(self) -> None:

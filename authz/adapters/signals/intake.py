@@ -19,7 +19,12 @@ from authz.adapters.signals.writer import RevocationWriter, WriteError
 from authz.adapters.signing_keys import SigningKeys
 from authz.core.jose.jws import Jws
 from authz.core.signals.effects import SignalEffect, effect_of, effect_of_logout
-from authz.core.signals.errors import SignalError, SignalFault, SignalUnverifiedError
+from authz.core.signals.errors import (
+    SignalError,
+    SignalFault,
+    SignalKeyUnknownError,
+    SignalUnverifiedError,
+)
 from authz.core.signals.events import LOGOUT, OTHER
 from authz.core.signals.logout_token import MEDIA_TYPES as LOGOUT_TYPES
 from authz.core.signals.logout_token import read_logout
@@ -29,6 +34,10 @@ from authz.core.signals.sender import SignalSender
 from authz.core.signals.signed import read_signed, verify_signed
 
 KEY_SECONDS: Final = 3.0  # how long a signal may wait for a key that was just published
+# How long an event with an unknown key has to be sent again. A key may be new, while its set can't
+# be fetched; to refuse the event would be to lose it.
+UNKNOWN_KEY_SECONDS: Final = 300.0
+_UNKNOWN_KEYS: Final = 1000
 # A repeated signal makes the entries that it made before, so to remember it only saves work.
 REMEMBERED: Final = 10_000
 REMEMBERED_SECONDS: Final = 3600.0
@@ -44,6 +53,10 @@ It is called where refusals are counted and logged: whatever a sender gets wrong
 
 class SignalDelayedError(Exception):
     """Signals that a signal could not be taken now: the other side has to send it again."""
+
+
+class NotVerifiedYetError(SignalDelayedError):
+    """Signals the same for reasons of this signal alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,10 @@ class Intake:
         self._counts = counts
         self._lock = threading.Lock()
         self._taken: TTLCache[bytes, None] = TTLCache(REMEMBERED, REMEMBERED_SECONDS)
+        # Keys, and when each was first missing, in monotonic seconds.
+        self._unknown: TTLCache[tuple[str, str], float] = TTLCache(
+            _UNKNOWN_KEYS, 2 * UNKNOWN_KEY_SECONDS
+        )
 
     def take_event_token(self, read: ReadToken, party: Party, jti: str | None = None) -> None:
         """Take a security event token (RFC 8417), with this ``jti`` if one is given.
@@ -99,7 +116,7 @@ class Intake:
         """Verify, and write what follows. ``name`` is the event to count what can't be read as."""
         issuer = party.sender.issuer
         try:
-            jws, claims = _verified(read(), party, media_types)
+            jws, claims = self._verified(read(), party, media_types)
             effects = effects_of(claims, time.time())
             self._write(party, jws, str(claims["jti"]), effects)
         except SignalError as error:
@@ -109,7 +126,35 @@ class Intake:
         except (SignalUnverifiedError, WriteError) as error:
             self._counts.add(issuer, name, SignalResult.FAILED)
             _log.error("signal of %s not taken, it has to be sent again: %s", issuer, error)
-            raise SignalDelayedError(str(error)) from None
+            is_own = isinstance(error, SignalUnverifiedError)
+            raise (NotVerifiedYetError if is_own else SignalDelayedError)(str(error)) from None
+
+    def _verified(
+        self, text: str, party: Party, media_types: frozenset[str]
+    ) -> tuple[Jws, Mapping[str, Any]]:
+        """Return a token's parts and its claims, verified.
+
+        Waits a while for a key that was just published. Raises SignalError, SignalUnverifiedError.
+        """
+        jws = read_signed(text, party.sender, media_types)
+        party.keys.refresh(party.keys_name, jws.header.key_id, KEY_SECONDS)
+        keys = party.keys.get(party.keys_name)
+        try:
+            return jws, verify_signed(jws, party.sender, keys, time.time())
+        except SignalKeyUnknownError as error:
+            # Anybody may post a logout, and no provider sends it again.
+            if media_types is EVENT_TYPES and self._may_be_new(party, jws.header.key_id):
+                raise SignalUnverifiedError(str(error)) from None
+            raise
+
+    def _may_be_new(self, party: Party, key_id: str) -> bool:
+        """Tell whether a key was first seen so lately that its set may lack it still."""
+        now, key = time.monotonic(), (party.sender.issuer, key_id)
+        with self._lock:
+            self._unknown.expire()
+            if len(self._unknown) >= _UNKNOWN_KEYS and key not in self._unknown:
+                return False  # not in the place of another, which would be new again then
+            return now - self._unknown.setdefault(key, now) < UNKNOWN_KEY_SECONDS
 
     def _write(self, party: Party, jws: Jws, jti: str, effects: Sequence[SignalEffect]) -> None:
         """Write what follows from a signal, unless that was done before. Raises WriteError."""
@@ -150,19 +195,6 @@ class Intake:
                     issuer,
                     effect.event,
                 )
-
-
-def _verified(
-    text: str, party: Party, media_types: frozenset[str]
-) -> tuple[Jws, Mapping[str, Any]]:
-    """Return a token's parts and its claims, verified.
-
-    Waits a while for a key that was just published. Raises SignalError, SignalUnverifiedError.
-    """
-    jws = read_signed(text, party.sender, media_types)
-    party.keys.refresh(party.keys_name, jws.header.key_id, KEY_SECONDS)
-    keys = party.keys.get(party.keys_name)
-    return jws, verify_signed(jws, party.sender, keys, time.time())
 
 
 def _key_of(party: Party, jws: Jws) -> bytes:

@@ -18,7 +18,12 @@ import msgspec
 from authz.adapters.client_credentials import CertificateContext, read_bearer_token
 from authz.adapters.fetched import FetchError
 from authz.adapters.http_fetch import DocumentRequest, fetch_document, tls_context
-from authz.adapters.signals.intake import Intake, Party, SignalDelayedError
+from authz.adapters.signals.intake import (
+    Intake,
+    NotVerifiedYetError,
+    Party,
+    SignalDelayedError,
+)
 from authz.adapters.signals.settings import PollSettings
 from authz.core import strict_json
 from authz.core.signals.errors import SignalError
@@ -28,6 +33,9 @@ from authz.core.urls import is_plaintext
 MAX_EVENTS: Final = 16  # an answer has; the transmitter says whether there are more
 MAX_ANSWER_BYTES: Final = MAX_EVENTS * MAX_TOKEN_BYTES + 64 * 1024
 MAX_PAUSE_SECONDS: Final = 60.0  # after failures in a row
+# Before an answer is asked for that has more events: an endless stream of them must leave the
+# processor to checks.
+MIN_PAUSE_SECONDS: Final = 0.1
 JITTER: Final = 0.1
 _random: Final = random.Random()  # noqa: S311 - no secret
 _log: Final = logging.getLogger("authz.signals")
@@ -92,6 +100,7 @@ class SignalPoller:
 
     def _poll(self) -> float:
         """Ask once, and take what comes; return the seconds until the next time."""
+        begun = time.monotonic()
         try:
             answer = self._asked()
         except FetchError as error:
@@ -99,14 +108,16 @@ class SignalPoller:
                 _log.error("can't poll %s for events: %s", self._name, error)
             return self._failed()
         self._polled(True)
-        self._told, is_whole = self._taken(answer)
-        if not is_whole:
+        self._told, is_written = self._taken(answer)
+        if not is_written:
             return self._failed(is_answered=True)
         self._failures = 0
-        # What came is acknowledged at once: until then the transmitter may send it again.
-        has_news = answer.moreAvailable or bool(answer.sets)
-        is_held = self._settings.hold > 0
-        return 0.0 if has_news else _around(0.0 if is_held else self._settings.interval)
+        told = len(self._told.ack) + len(self._told.setErrs)
+        if answer.sets and told == len(answer.sets):
+            return MIN_PAUSE_SECONDS  # they are acknowledged soon: until then they may come again
+        # A transmitter that was asked to hold the request, and did, is asked again at once.
+        held = time.monotonic() - begun if self._settings.hold > 0 else 0.0
+        return _around(max(MIN_PAUSE_SECONDS, self._settings.interval - held))
 
     def _failed(self, *, is_answered: bool = False) -> float:
         if not is_answered:
@@ -145,7 +156,7 @@ class SignalPoller:
         return tls_context(self._settings.ca_file)
 
     def _taken(self, answer: _Answer) -> tuple[_Told, bool]:
-        """Take the events; return what to tell of them, and whether none has to come again."""
+        """Take the events; return what to tell of them, and whether they could be written."""
         acknowledged: list[str] = []
         refused: dict[str, dict[str, str]] = {}
         for jti, text in answer.sets.items():
@@ -153,8 +164,12 @@ class SignalPoller:
                 self._intake.take_event_token(partial(str, text), self._party, jti)
             except SignalError as error:
                 refused[jti] = {"err": str(error.fault), "description": str(error)}
+            except NotVerifiedYetError:  # the others may be good
+                continue
             except SignalDelayedError:  # what the next ones revoke could not be written either
                 return _Told(tuple(acknowledged), refused), False
+            except Exception as error:  # noqa: BLE001 - likewise: none must keep back the others
+                _log.error("can't take an event of %s: %s", self._name, type(error).__name__)
             else:
                 acknowledged.append(jti)
         return _Told(tuple(acknowledged), refused), True

@@ -1,5 +1,7 @@
-"""Writes what signals revoke, where it outlives this process: to the store, or to the file."""
+"""Writes the revocations of signals where they outlive this process: to the store, or the file."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -7,9 +9,15 @@ from typing import Final, Protocol
 from authz.adapters.files import read_between
 from authz.adapters.revocation_file import writing
 from authz.adapters.store.store import Register, StoreError
-from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
-from authz.core.signals.effects import Restoration, taken_back
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, decode, read_entries
+from authz.core.signals.effects import Restoration, is_of_signal, taken_back
 
+# A file is read and written as a whole for each signal. Beyond so many entries of signals about an
+# issuer none is added, so that no transmitter leaves others, and the operator, without room.
+MAX_IN_FILE: Final = 10_000
+# How long an expired entry of a signal stays in the file: our clock may be ahead.
+EXPIRED_SECONDS: Final = 86_400.0
 STORE_SECONDS: Final = 5.0  # the other side waits longer, and tries again
 
 
@@ -63,11 +71,10 @@ class FileWriter:
         self._path = path
 
     def add(self, entries: Sequence[Revocation], by: str) -> None:
-        """Append a line for each entry: the entry says who made it."""
+        """Append a line for each entry that is not there: the entry says who made it."""
         del by
         try:
-            for entry in entries:
-                writing.append(self._path, entry)
+            writing.append_all(self._path, entries, _expired)
         except RevocationError as error:
             raise WriteError(str(error)) from None
 
@@ -84,6 +91,21 @@ class FileWriter:
         except RevocationError as error:
             raise WriteError(str(error)) from None
         return len(ids)
+
+
+def _expired(held: Revocations, entries: Sequence[Revocation]) -> list[Revocation]:
+    """Return the entries of signals that have expired long ago.
+
+    Raises RevocationError if too many have not.
+    """
+    made = [entry for line in held.lines if is_of_signal(entry := decode(line))]
+    now = time.time() - EXPIRED_SECONDS
+    gone = [entry for entry in made if entry.is_over(now)]
+    about = Counter(entry.issuer for entry in made if not entry.is_over(now))
+    about.update({entry.issuer for entry in entries})
+    if any(about[entry.issuer] > MAX_IN_FILE for entry in entries):
+        raise RevocationError(f"more than {MAX_IN_FILE} entries of signals: use a store")
+    return gone
 
 
 def _checked(entry: Revocation) -> Revocation:

@@ -1,8 +1,8 @@
 """Token status lists (draft-ietf-oauth-status-list): fetched, verified, kept, and fetched again.
 
-``client`` has the lists of an issuer, and ``kept`` holds them. A list is fetched first when a check
-needs it, and then by its ttl, for as long as it is used. A thread of its own begins these fetches,
-and waits for none.
+``client`` has the lists of an issuer, ``kept`` holds them, and ``news`` tells of changes. A list is
+fetched first when a check needs it, and then by its ttl, for as long as it is used. A thread of its
+own begins these fetches, and waits for none.
 """
 
 import logging
@@ -19,6 +19,7 @@ from authz.adapters.status_lists.client import (
     StatusListClient,
     StatusListResult,
 )
+from authz.adapters.status_lists.news import PacedNews
 from authz.core.delegation import IssuerSettings
 from authz.core.delegation.status_list_token import StatusList
 from authz.core.needs import StatusListNeeded
@@ -67,11 +68,11 @@ class StatusLists:
         ``outdate`` makes all remembered decisions stale; it is called after a list has changed.
         """
         self._keys = keys
-        self._outdate = outdate
         self._count = count
         self._clock = (wall, monotonic)
         self._lock = threading.Lock()  # of the counts: fetches for several issuers may end at once
         self._clients: Mapping[str, StatusListClient] = {}
+        self._news = PacedNews(outdate, monotonic, LOOK_SECONDS)
         self._stopping = threading.Event()
         self._started = False
         self._thread: threading.Thread | None = None
@@ -92,7 +93,7 @@ class StatusLists:
         settings = issuer.status_list
         if settings is None:
             raise AssertionError("reconfigure takes issuers with lists only")
-        parts = self._keys, self._outdate, self._counted
+        parts = self._keys, self._news.tell, self._counted
         return StatusListClient(issuer, settings, *parts, clock=self._clock)
 
     def start(self) -> None:
@@ -102,6 +103,7 @@ class StatusLists:
 
     def close(self) -> None:
         """Stop fetching. A fetch under way ends by its own timeout."""
+        self._news.is_repeated = False
         self._stopping.set()
 
     def get(self, issuer: str, uri: str) -> StatusList | None:
@@ -130,11 +132,13 @@ class StatusLists:
         self._thread = threading.Thread(target=self._run, name="status lists", daemon=True)
         try:
             self._thread.start()
+            self._news.is_repeated = True
         except RuntimeError as error:  # each list is then fetched by a check, when it has ended
             _log.error("status lists are not fetched again in the background: %s", error)
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
+            self._news.repeat()
             for client in list(self._clients.values()):
                 try:
                     client.refresh()

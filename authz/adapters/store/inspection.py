@@ -1,4 +1,4 @@
-"""What an operator is told of the server that keeps a store."""
+"""Asks the server that keeps a store about itself, for operators."""
 
 from collections.abc import Sequence
 

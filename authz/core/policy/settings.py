@@ -184,7 +184,7 @@ class EarlierActorSettings(Settings):
     record, or deny. To deny is stricter than the RFC, which calls earlier actors informational.
     """
     suspended: EarlierActor = EarlierActor.RECORD
-    """What to do about a suspended earlier actor: record a flag, or deny."""
+    """What to do about a suspended or revoked earlier actor: record a flag, or deny."""
 
 
 class ConditionSettings(Settings):

@@ -1,4 +1,4 @@
-"""What follows from an event or a logout: entries to add to the revocations, or to take back.
+"""Turns an event or a logout into revocations to add, or to take back.
 
 Entries hold nothing but what the signal says, so that a repeated signal makes the same entry.
 """
@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from authz.core.email import email_key
 from authz.core.revocations import Revocation
 from authz.core.signals.events import LOGOUT, OF_SESSIONS, Meaning, meaning_of, name_of
 from authz.core.signals.logout_token import Logout
@@ -18,6 +19,7 @@ from authz.core.signals.sender import SignalSender
 from authz.core.signals.subjects import Target, read_targets
 
 _DISABLED: Final = "account-disabled"
+_BY_SIGNAL: Final = "signal "
 
 
 class Restoration(msgspec.Struct, frozen=True):
@@ -53,7 +55,10 @@ class SignalEffect(msgspec.Struct, frozen=True):
 
 
 def effect_of(event: SecurityEvent, sender: SignalSender) -> SignalEffect:
-    """Return what follows from an event of a sender."""
+    """Return what follows from an event of a sender. Raises SignalError.
+
+    A session alone is not mapped, but revoked, where tokens do not name theirs.
+    """
     name = name_of(event.uri)
     meaning = meaning_of(event.uri, event.members)
     if meaning is Meaning.NOTHING:
@@ -67,9 +72,9 @@ def effect_of(event: SecurityEvent, sender: SignalSender) -> SignalEffect:
         return SignalEffect(name, restorations=tuple(taken))
     entry = _Entry(sender, name, event.jti, event.at)
     is_for_good = meaning is Meaning.ENDS_ALL
-    return SignalEffect(
-        name, tuple(entry.of(target, is_for_good=is_for_good) for target in targets)
-    )
+    entries = tuple(entry.of(target, is_for_good=is_for_good) for target in targets)
+    is_mapped = sender.by_session or any(target.session is None for target in targets)
+    return SignalEffect(name, entries, is_mapped=is_mapped)
 
 
 def effect_of_logout(logout: Logout, sender: SignalSender) -> SignalEffect:
@@ -89,16 +94,25 @@ def effect_of_logout(logout: Logout, sender: SignalSender) -> SignalEffect:
 def taken_back(entries: Iterable[Revocation], restoration: Restoration) -> tuple[Revocation, ...]:
     """Return those of the entries that a restoration takes back."""
     target = restoration.target
-    who = (restoration.issuer, target.subject, target.email)
+    who = (restoration.issuer, target.subject, _email_key(target.email))
     return tuple(
         entry
         for entry in entries
-        if (entry.issuer, entry.subject, entry.email) == who
+        if (entry.issuer, entry.subject, _email_key(entry.email)) == who
         and entry.note == _DISABLED
         and (entry.by or "").startswith(restoration.by)
         and entry.since is not None
         and entry.since.timestamp() <= restoration.at
     )
+
+
+def is_of_signal(entry: Revocation) -> bool:
+    """Tell whether a signal made an entry."""
+    return (entry.by or "").startswith(_BY_SIGNAL)
+
+
+def _email_key(text: str | None) -> str | None:
+    return None if text is None else email_key(text)
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -134,7 +148,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 def _by(sender: SignalSender, jti: str) -> str:
     """Return the ``by`` of an entry; without a ``jti``, the beginning of all of a sender's."""
-    return f"signal {sender.issuer} {jti}"
+    return f"{_BY_SIGNAL}{sender.issuer} {jti}"
 
 
 def _time(seconds: float) -> datetime:

@@ -1,4 +1,4 @@
-"""Why a signal is refused, in the codes of RFC 8935 section 2.4, which RFC 8936 uses too."""
+"""The faults of signals, in the codes of RFC 8935 section 2.4, which RFC 8936 uses too."""
 
 from enum import StrEnum
 
@@ -24,6 +24,10 @@ class SignalError(Exception):
         """Take the code, and the words."""
         super().__init__(message)
         self.fault = fault
+
+
+class SignalKeyUnknownError(SignalError):
+    """Signals a token whose key its sender does not publish, or not yet."""
 
 
 class SignalUnverifiedError(Exception):

@@ -7,7 +7,12 @@ from authz.core.delegation.verifier import check_signature, find_key
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.jose.key_set import KeySet
 from authz.core.reason import Denied, Reason
-from authz.core.signals.errors import SignalError, SignalFault, SignalUnverifiedError
+from authz.core.signals.errors import (
+    SignalError,
+    SignalFault,
+    SignalKeyUnknownError,
+    SignalUnverifiedError,
+)
 from authz.core.signals.sender import SignalSender
 
 MAX_TOKEN_BYTES: Final = 64 * 1024  # real ones have 1 KiB
@@ -72,7 +77,9 @@ def _check_signature(jws: Jws, sender: SignalSender, keys: KeySet | None, now: f
     except Denied as denied:
         if denied.reason is Reason.KEYS_UNAVAILABLE:
             raise SignalUnverifiedError(denied.detail) from None
-        raise SignalError(SignalFault.INVALID_KEY, denied.detail) from None
+        is_unknown = denied.reason is Reason.TOKEN_KEY_UNKNOWN
+        kind = SignalKeyUnknownError if is_unknown else SignalError
+        raise kind(SignalFault.INVALID_KEY, denied.detail) from None
 
 
 def _check_audience(claims: Mapping[str, Any], sender: SignalSender) -> None:

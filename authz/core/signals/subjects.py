@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from authz.core.signals.errors import SignalError, SignalFault
 from authz.core.signals.sender import SignalSender
 
 MAX_TEXT_CHARS: Final = 1024  # real ones have some 40; an entry of a revocation file has several
-MAX_ALIASES: Final = 16
+MAX_ALIASES: Final = 64
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -34,7 +35,11 @@ def read_targets(
 
     A member that narrows a complex subject in a way that tokens do not show, such as a device,
     is left out: more is revoked, never less. ``is_of_session`` says that the event is about a
-    session: then an opaque id may be a session's as well as a user's (CAEP 1.0 section 3.1).
+    session: then an opaque id may be a session's as well as a user's (CAEP 1.0 section 3.1), and a
+    session that tokens name is all that a complex subject means. Any other event is about the user,
+    such as a changed credential, whatever session it was in.
+
+    Raises SignalError for more aliases than are read: the one that tokens have may be left out.
     """
     if not isinstance(subject, dict):
         return ()
@@ -45,7 +50,7 @@ def read_targets(
         return tuple(dict.fromkeys(found))
     users = tuple(dict.fromkeys(_simple(subject.get("user"), sender)))
     sessions = tuple(_sessions(subject.get("session"), sender))
-    if sessions and sender.by_session:
+    if sessions and sender.by_session and is_of_session:
         return sessions
     return users + sessions
 
@@ -58,7 +63,10 @@ def _simple(subject: object, sender: SignalSender) -> Iterator[Target]:
         yield from _identified(subject, sender)
         return
     listed = subject.get("identifiers")
-    for alias in listed[:MAX_ALIASES] if isinstance(listed, list) else ():
+    aliases = listed if isinstance(listed, list) else ()
+    if len(aliases) > MAX_ALIASES:
+        raise SignalError(SignalFault.INVALID_REQUEST, f"it has more than {MAX_ALIASES} aliases")
+    for alias in aliases:
         if isinstance(alias, dict):
             yield from _identified(alias, sender)
 

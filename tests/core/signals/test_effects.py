@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from authz.core.revocations import Revocation
 from authz.core.signals.effects import SignalEffect, effect_of, effect_of_logout
+from authz.core.signals.errors import SignalError
 from authz.core.signals.events import EVENT_NAMES, EVENTS, Meaning, meaning_of, name_of
 from authz.core.signals.logout_token import Logout
 from authz.core.signals.security_event import SecurityEvent, read_events
@@ -100,17 +101,30 @@ def test_a_session_alone() -> None:
     """Where tokens name their session, an event about a session is about its tokens alone."""
     subject = {"format": "complex", "user": ALICE, "session": SESSION}
 
-    assert whom(subject, by_session=True) == [("session", "s-1")]
+    assert whom(subject, by_session=True, is_of_session=True) == [("session", "s-1")]
+    # A changed credential, or a disabled account, is the user's.
+    assert whom(subject, by_session=True) == [("subject", "alice"), ("session", "s-1")]
     unmapped = {**subject, "session": {"format": "email", "email": "x"}}
     assert whom(unmapped, by_session=True) == [("subject", "alice")]
     assert whom(SESSION, is_of_session=True) == [("subject", "s-1"), ("session", "s-1")]
 
 
 def test_aliases_are_bounded() -> None:
-    """A list of aliases is read up to a limit."""
-    many = [{"format": "opaque", "id": str(number)} for number in range(1000)]
+    """A list of more aliases is refused: to leave some out could leave out the one that counts."""
+    many = [{"format": "opaque", "id": str(number)} for number in range(MAX_ALIASES + 1)]
 
-    assert len(whom({"format": "aliases", "identifiers": many})) == MAX_ALIASES
+    assert len(whom({"format": "aliases", "identifiers": many[1:]})) == MAX_ALIASES
+    with pytest.raises(SignalError, match="aliases"):
+        whom({"format": "aliases", "identifiers": many})
+
+
+def test_a_session_that_tokens_do_not_name() -> None:
+    """An event about nothing else is told as unmapped: its entry may match no token."""
+    event = SecurityEvent(SESSION_REVOKED, {}, {"format": "complex", "session": SESSION}, "j", 0, 0)
+
+    assert [entry.session for entry in effect_of(event, sender()).entries] == ["s-1"]
+    assert not effect_of(event, sender()).is_mapped
+    assert effect_of(event, sender(by_session=True)).is_mapped
 
 
 json_values = st.recursive(
@@ -138,7 +152,9 @@ def test_any_subject(subject: object, uri: str, by_session: bool) -> None:  # no
         assert entry.issuer == ISSUER
         assert msgspec.json.decode(entry.line, type=Revocation) == entry
     is_nothing = meaning_of(uri, {}) is Meaning.NOTHING
-    assert found.is_mapped == bool(is_nothing or found.entries or found.restorations)
+    counts = by_session or any(entry.session is None for entry in found.entries)
+    found_any = (found.entries and counts) or found.restorations
+    assert found.is_mapped == bool(is_nothing or found_any)
 
 
 def test_until_when() -> None:
