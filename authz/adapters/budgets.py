@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.store.memory_budgets import MemoryBudgets
 from authz.adapters.store.store import (
     Budgets,
@@ -21,7 +22,6 @@ from authz.adapters.store.store import (
     StoreError,
     StoreFullError,
 )
-from authz.adapters.tally import Tally
 from authz.core.decision import Allow, Effect, Shadow, ShadowBy, Spending
 from authz.core.reason import RETRY_AFTER, Denied, Reason
 
@@ -70,11 +70,11 @@ class Spender:
         self.is_shared = is_shared
         self._store = store
         self._own = MemoryBudgets()
-        self._tally: Tally[tuple[str, SpendResult]] = Tally()
+        self._counter: LockedCounter[tuple[str, SpendResult]] = LockedCounter()
 
     def status(self) -> SpenderStatus:
         """Return the number of spendings so far."""
-        return SpenderStatus(self._tally.counts())
+        return SpenderStatus(self._counter.counts())
 
     def spend(self, allow: Allow, now: float, left: Callable[[], float]) -> Allow:
         """Spend the budgets of an allow; return it with notes of those in shadow.
@@ -164,7 +164,7 @@ class Spender:
         return SpendResult.SPENT
 
     def _count(self, spendings: Sequence[Spending], result: SpendResult) -> None:
-        self._tally.add(*((spending.rule, result) for spending in spendings))
+        self._counter.add(*((spending.rule, result) for spending in spendings))
 
 
 def _charges(spendings: Sequence[Spending]) -> list[Charge]:

@@ -1,4 +1,4 @@
-"""Refuses what was used before: a DPoP proof (RFC 9449 section 11.1), or a token for one request.
+"""Refuses a second use of a DPoP proof (RFC 9449 section 11.1) or of a token for one request.
 
 The store keeps the marks, for all replicas or for this process alone. What it can't say for certain
 is refused, unless the settings let this process's own marks count while a shared store is away.
@@ -11,9 +11,11 @@ from typing import Final
 
 import msgspec
 
+from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import (
+    CLOCKS_DIFFER_SECONDS,
     AlreadyUsedError,
     Mark,
     Marks,
@@ -23,15 +25,10 @@ from authz.adapters.store.store import (
     StoreForgotError,
     StoreFullError,
 )
-from authz.adapters.tally import Tally
 from authz.core.choice import WhenAway
 from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
 
-# How far the clocks of replicas, and of the store, may differ. Marks are kept for so much longer,
-# and count as made so much earlier. Also longer than the longest wait for a store, so that a mark
-# does not end while it is being made.
-CLOCKS_DIFFER_SECONDS: Final = 5.0
 # An answer takes a fraction of a millisecond; to give up sooner would look like the store's fault.
 MIN_SECONDS: Final = 0.01
 _RETRY: Final = (("retry-after", "1"),)
@@ -82,11 +79,11 @@ class SingleUses:
         self._store = store
         is_local = is_shared and settings.when_away is WhenAway.LOCAL
         self._local = MemoryStore(settings.entries) if is_local else None
-        self._tally: Tally[tuple[UseKind, UseResult]] = Tally()
+        self._counter: LockedCounter[tuple[UseKind, UseResult]] = LockedCounter()
 
     def status(self) -> SingleUseStatus:
         """Return the number of uses so far."""
-        return SingleUseStatus(self._tally.counts())
+        return SingleUseStatus(self._counter.counts())
 
     def use(self, once: SingleUse, attempt: bytes, now: float, seconds: float) -> None:
         """Check that it is unused and mark it as used, in one step; ``now`` is unix seconds.
@@ -99,7 +96,7 @@ class SingleUses:
         if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
         result, detail = self._used(once, attempt, now, seconds)
-        self._tally.add((once.kind, result))
+        self._counter.add((once.kind, result))
         if detail:
             raise _refusal(once.kind, result, detail)
 
@@ -109,6 +106,7 @@ class SingleUses:
         """Return what becomes of a use, and why it is refused, "" if it is not."""
         if now >= once.until:  # it waited, and its mark would not be kept
             return UseResult.ENDED, f"the {once.kind} ended while the check waited"
+        # Kept for longer, and taken for older, by as much as the clocks may differ.
         made_at, until = once.made_at - CLOCKS_DIFFER_SECONDS, once.until + CLOCKS_DIFFER_SECONDS
         # A digest, as a client may choose a part of the name, of any length.
         mark = Mark(_named(once), sha256(attempt).digest(), made_at, until)
@@ -118,8 +116,6 @@ class SingleUses:
             return UseResult.USED, f"the {once.kind} was used before"
         except (StoreFullError, StoreBusyError) as error:
             return _OVERLOADS[type(error)], str(error)
-        except StoreForgotError as error:
-            return UseResult.AWAY, f"the {once.kind} is older than the store's memory: {error}"
         except StoreError as error:
             return UseResult.AWAY, str(error)
 

@@ -15,6 +15,7 @@ _HOST_AND_PORT: Final = r"^[^/\s]+:[0-9]{1,5}$"
 _SOCKET: Final = r"^unix:/.+"
 _PREFIX: Final = r"^[a-z][a-z0-9-]{0,30}-$"
 _HEADER: Final = r"^[a-z0-9-]{1,64}$"
+_PATH: Final = r"^/[A-Za-z0-9._~/-]{0,255}$"
 _RULE_HEADER: Final = r"^[a-z0-9_-]{1,64}$"
 _ADDED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}$"
 _REMOVED: Final = r"^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,6}(-?\*)?$"
@@ -42,6 +43,7 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         _REMOVED: "a header's name in lower case, or its beginning with '*', such as x-user-*",
         r"^[A-Za-z0-9._~+/-]{1,64}$": "the first characters of a token, such as ory_at_",
         _RULE_HEADER: "a header's name in lower case, such as x-env",
+        _PATH: "a path of letters, digits and . _ ~ / -, such as /signals/corp",
     }
 )
 _SEPARATORS: Final = re.compile(r"[|,;\s]+")

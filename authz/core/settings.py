@@ -71,6 +71,21 @@ PortExists = AfterValidator(_port_exists)
 """For settings: an address whose port, if given, is valid."""
 
 
+def _can_be_reached(address: str) -> str:
+    if not int(address.rpartition(":")[2]):
+        raise ValueError("there is no port 0: name the port at which the server listens")
+    return address
+
+
+RemoteAddress = Annotated[
+    str,
+    Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]{0,253}):[0-9]{1,5}$"),
+    PortExists,
+    AfterValidator(_can_be_reached),
+]
+"""For settings: host:port of another server."""
+
+
 def _is_path(text: str) -> str:
     """Refuse a file's content in place of its path, without repeating it: it may be a key."""
     if _CONTENT.search(text):

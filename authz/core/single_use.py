@@ -1,6 +1,6 @@
-"""What one request alone may use: a DPoP proof, or a token that was issued for one request.
+"""Single uses: a DPoP proof, or a token for one request, which no other request may use.
 
-A verified token's delegation names them; the edge marks them as used, last of all steps.
+A verified token's delegation names them; the edge marks them as used (step 5).
 """
 
 from enum import StrEnum

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -55,9 +55,17 @@ def inspect_store(config: Config) -> StoreReport:
                 told, members = ask(store)
                 rows += told
                 found |= members
+                if missing := members.get("missing"):
+                    return StoreReport(tuple(rows), found, _too_narrow(missing))
         except StoreError as error:
             return StoreReport(tuple(rows), found, str(error))
     return StoreReport(tuple(rows), found)
+
+
+def _too_narrow(missing: Sequence[str]) -> str:
+    """Return what to do about commands that our user may not run."""
+    rights = " ".join(f"+{name}" for name in missing)
+    return f"the access control list of our user is too narrow: add {rights}"
 
 
 def _ask_server(store: "EngineStore") -> _Found:

@@ -13,7 +13,7 @@ from authz.config import Config
 from authz.core.revocations import RevocationError
 from authz.server.process import open_server
 from authz.server.reload import ConfigSource
-from authz.server.signals import Stoppable, signals
+from authz.server.unix_signals import Stoppable, signals
 from authz.transports.transport import TransportError
 from authz.wiring.files import BuildError
 

@@ -1,4 +1,4 @@
-"""Makes the threads that watch for changes, none of which waits for another."""
+"""Makes the threads that watch files and the store for changes; none waits for another."""
 
 from functools import partial
 from typing import Final

@@ -15,7 +15,7 @@ from typing import Final
 from authz.config import ConfigError
 from authz.server import StartError, run_worker
 from authz.server.json_log import logging_to_stderr
-from authz.server.signals import END_SECONDS, end_within
+from authz.server.unix_signals import END_SECONDS, end_within
 
 NO_START: Final = 3
 _log: Final = logging.getLogger("authz.server")

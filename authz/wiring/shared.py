@@ -1,4 +1,4 @@
-"""Opens what replicas share through a store; without one, this process has all of it alone."""
+"""Opens the state that replicas share through a store; without a store, this process's own."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager

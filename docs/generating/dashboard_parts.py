@@ -183,17 +183,19 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Signals",
-            "Security events and logouts that issuers told of, by what became of them.",
+            "Security events and logouts that issuers told of, by what became of them. Empty "
+            "without signals.",
             {"{{result}}": growth_by("result", "authz_signals_total")},
         ),
         Panel(
             "Polls of transmitters",
-            "Questions for security events, and whether they were answered.",
+            "Questions for security events, and whether they were answered. Empty without poll.",
             {"{{issuer}} {{result}}": growth_by("issuer, result", "authz_signal_polls_total")},
         ),
         Panel(
             "Silence of transmitters",
-            "Since the last valid signal came, or an answer to a poll, as of the scrape.",
+            "Since the last valid signal came, or an answer to a poll, as of the scrape. Empty "
+            "without signals.",
             {"{{issuer}}": age("authz_signals_last_timestamp_seconds")},
             "s",
         ),
@@ -300,13 +302,13 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         Panel(
             "Calls of the store",
             "away had no answer, held_back were not made, busy had too little time, forgot met"
-            " a store that had lost marks.",
+            " a store that had lost marks. Empty without a store.",
             {"{{operation}} {{result}}": rates_by("operation, result", "authz_store_calls_total")},
             "cps",
         ),
         Panel(
             "Time since the store's last answer",
-            "At the slowest server.",
+            "At the slowest server. Empty without a store.",
             {"{{instance}}": age("authz_store_answered_timestamp_seconds")},
             "s",
         ),

@@ -307,9 +307,11 @@ def test_audiences_in_a_list(receiving: Receiving) -> None:
 )
 def test_not_authenticated(receiving: Receiving, headers: dict[str, str]) -> None:
     """Without the stream's bearer token a valid event is not even looked at."""
+    before = receiving.count("other", SignalResult.REFUSED)
     reply = receiving.pusher.push(EVENTS, receiving.transmitter.event(SESSION_REVOKED), **headers)
 
     assert (reply.status_code, reply.json()["err"]) == (400, "authentication_failed")
+    assert receiving.count("other", SignalResult.REFUSED) == before + 1, "operators see it"
     assert receiving.entries() == []
 
 
@@ -320,16 +322,20 @@ def test_a_renewed_bearer_token(receiving: Receiving) -> None:
     assert receiving.pusher.push(EVENTS, event).status_code == 400
     assert receiving.pusher.push(EVENTS, event, authorization="bearer renewed").status_code == 202
     receiving.token_file.write_text("")
+    before = receiving.count("other", SignalResult.FAILED)
     reply = receiving.pusher.push(EVENTS, event)
 
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+    assert receiving.count("other", SignalResult.FAILED) == before + 1, "AuthzSignalsFailing"
 
 
 def test_another_content_type(receiving: Receiving) -> None:
     """A body of another type is refused unread."""
     event = receiving.transmitter.event(SESSION_REVOKED)
+    before = receiving.count("other", SignalResult.REFUSED)
     reply = receiving.pusher.push(EVENTS, event, content_type="application/jwt")
 
+    assert receiving.count("other", SignalResult.REFUSED) == before + 1
     assert (reply.status_code, reply.json()["err"]) == (400, "invalid_request")
     assert receiving.entries() == []
 
@@ -419,12 +425,14 @@ def test_a_logout_token_without_a_type(receiving: Receiving) -> None:
 
 @pytest.mark.parametrize("form", [b"", b"a=b", b"logout_token=a&logout_token=b", b"\xff"])
 def test_a_form_without_a_token(receiving: Receiving, form: bytes) -> None:
-    """A form must have one logout_token."""
+    """A form must have one logout_token; one that has not is told to operators too."""
+    before = receiving.count("logout", SignalResult.REFUSED)
     with receiving.pusher.client() as client:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         reply = client.post(receiving.pusher.url + LOGOUTS, content=form, headers=headers)
 
     assert reply.status_code == 400
+    assert receiving.count("logout", SignalResult.REFUSED) == before + 1
 
 
 def raw(receiving: Receiving, *parts: bytes) -> bytes:

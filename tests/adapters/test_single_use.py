@@ -9,9 +9,10 @@ from threading import Barrier
 import pytest
 
 from authz.adapters.replay_settings import ReplaySettings
-from authz.adapters.single_use import CLOCKS_DIFFER_SECONDS, MIN_SECONDS, SingleUses, UseResult
+from authz.adapters.single_use import MIN_SECONDS, SingleUses, UseResult
 from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import (
+    CLOCKS_DIFFER_SECONDS,
     Mark,
     StoreAwayError,
     StoreBusyError,
@@ -141,6 +142,16 @@ def test_a_clock_that_goes_back_forgets_nothing() -> None:
     used(memory, now=50.0)
 
     assert [used(memory, b"2", now=now) for now in (10.0, 60.0, 20.0)] == [Reason.DPOP_PROOF] * 3
+
+
+def test_a_clock_that_goes_forward_for_a_moment_forgets_nothing() -> None:
+    """What ended by a wrong clock is refused once it is right; what is new is not."""
+    memory = in_memory()
+    used(memory, now=10.0, until=70.0)
+    used(memory, b"1", b"other", now=5000.0, until=5060.0)
+
+    assert used(memory, b"2", now=11.0, until=70.0) is Reason.STORE_UNAVAILABLE
+    assert used(memory, b"2", b"another", now=11.0, until=71.0) is None
 
 
 def test_what_has_ended_passes_for_nobody() -> None:

@@ -219,6 +219,8 @@ def test_the_line_of_the_how_to_is_enough(server: RedisServer, password_file: st
 
 # WAIT is for replicas, and a PING comes after a silence: these have tests of their own.
 OTHERS = {"+wait", "+ping", "on", "resetchannels"}
+CONNECTIONS = {"+info", "+client|setname", "+eval", "+evalsha", "+time"}  # the first call fails
+NEEDED_TO_ASK = {"+hmget", "+hset"}  # since when the store remembers
 
 
 def test_the_line_of_the_how_to_has_nothing_more(server: RedisServer, password_file: str) -> None:
@@ -229,6 +231,19 @@ def test_the_line_of_the_how_to_has_nothing_more(server: RedisServer, password_f
         begin(server, [kept for kept in given if kept != rule])
         with opened_store(NAMESPACE, **settings) as store:
             assert not does_everything(store, server), rule
+
+
+def test_an_operator_is_told_what_is_missing(server: RedisServer, password_file: str) -> None:
+    """Each command of the how-to's line but those of every connection, before it is needed."""
+    given = rules(acl_line())
+    commands = {rule for rule in given if rule.startswith("+")} - CONNECTIONS
+    settings = {"url": server.url, "user": "agent-authz", "password_file": password_file}
+    begin(server, [rule for rule in given if rule not in commands - NEEDED_TO_ASK])
+    with opened_store(NAMESPACE, **settings, acknowledged_by=0) as store:
+        found = store.inspect(SECONDS).missing
+        assert {f"+{name}" for name in found} == commands - NEEDED_TO_ASK - {"+wait"}
+        set_user(server, given)
+        assert store.inspect(SECONDS).missing == ()
 
 
 def test_a_silent_subscription_needs_ping(server: RedisServer, password_file: str) -> None:

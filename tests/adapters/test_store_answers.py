@@ -56,6 +56,13 @@ def test_what_is_no_number(value: object) -> None:
         parse_number(value)
 
 
+@pytest.mark.parametrize("value", [b"nan", b"inf", b"-1", b"1e300", b"x", None, 1])
+def test_what_is_no_wait(value: object) -> None:
+    """A budget has room again after some seconds, which clients are told."""
+    with pytest.raises(StoreError):
+        checked_answer([TAG, b"EXHAUSTED", 0, value], TAG)
+
+
 def test_another_questions_answer_is_none() -> None:
     """An OK with another tag is no answer."""
     with pytest.raises(StoreError):

@@ -40,6 +40,15 @@ def test_memory_that_is_full_refuses_new_budgets() -> None:
     budgets.spend([charge(b"c")], BEGIN + 16)  # the window of a, and the one after it, are over
 
 
+def test_memory_that_has_no_room_for_a_moment_has_none() -> None:
+    """A wait that rounds to nothing is a wait, as in the engine."""
+    budgets = MemoryBudgets()
+    for cost, now in ((168, 0.0), (149, 12.875)):
+        budgets.spend([Charge(b"k", cost, 177, 7.0)], now)
+    with pytest.raises(ExhaustedError):
+        budgets.spend([Charge(b"k", 1, 177, 7.0)], 12.875)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
     """Return a real server."""

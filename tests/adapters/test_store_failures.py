@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from authz.adapters.store.engine import EngineStore
+from authz.adapters.store.settings import StoreSettings
 from authz.adapters.store.store import (
     Charge,
     Mark,
@@ -405,6 +406,34 @@ def test_too_many_revocations_are_refused(
             store.add({"c": b"3", "d": b"4"}, "ann", SECONDS)
         store.add({"a": b"1", "c": b"3"}, "ann", SECONDS)
         assert set(store.entries(SECONDS).entries) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("ahead", [-60.0, 60.0])
+def test_a_server_with_a_wrong_clock_uses_nothing(server: RedisServer, ahead: float) -> None:
+    """Its marks would end while others still take the proof."""
+    settings = StoreSettings(url=server.url, insecure=True, timeout=5.0)
+    store = EngineStore(settings, namespace(), lambda: time.time() + ahead)
+    store.start()
+    try:
+        ready(store)
+        now = time.time() + ahead
+        with pytest.raises(StoreForgotError, match="clock"):
+            store.use(Mark(b"k", b"a", now, now + 600), now, SECONDS)
+        assert not store.status().is_away
+    finally:
+        store.close()
+
+
+def test_a_store_whose_clock_was_set_back_has_forgotten(server: RedisServer) -> None:
+    """It may have ended marks while it was ahead."""
+    name = namespace()
+    with opened_store(name, url=server.url) as store, server.admin() as client:
+        now = ready(store)
+        assert marked(store, b"k", b"first", now) == ""
+        client.hset(f"{{authz:{name}}}:memory", "seen", str(time.time() + 3600))
+        assert marked(store, b"l", b"other", now) == "StoreForgotError"
+        assert marked(store, b"k", b"other", now) == "AlreadyUsedError"
+        assert marked(store, b"new", b"x", time.time()) == ""
 
 
 def test_a_replica_is_not_used(server: RedisServer) -> None:

@@ -38,6 +38,22 @@ def test_a_store_that_works(
     assert 0 < members["round_trip_seconds"] < 60
 
 
+def test_a_user_who_may_only_read(
+    config: Path, server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it could not do at a revocation is told now, with what to add."""
+    with server.admin() as client:
+        narrowed = ("-xadd", "-publish", "-hincrby")
+        client.execute_command(
+            "ACL", "SETUSER", "reader", "on", ">pass", "~*", "&*", "+@all", *narrowed
+        )
+    (config.parent / "password").write_text("pass")
+    asked = f"user: reader, password_file: {config.parent / 'password'}"
+    edit(config, LAB.with_section("store", f"{{url: '{server.url}', insecure: true, {asked}}}"))
+    assert run("store", str(config)) == 1
+    assert "too narrow: add +hincrby +xadd +publish" in capsys.readouterr().out
+
+
 def test_a_store_that_would_evict(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The problem names the setting, and the status is 1."""
     with RedisServer("maxmemory-policy allkeys-lru") as server:

@@ -434,7 +434,8 @@ def test_a_status_list(say: Say, issuer: Issuer, config: Path, tmp_path: Path) -
             (1, "refused: its status list says that it is suspended"),
         ]
         assert "token_revoked" in out
-        offline = say(token, "--offline")[1]
+        status, offline, _ = say(token, "--offline")
+        assert status == 1
         assert f"  status: NOT LOOKED UP: --offline, and the list is at {server.uri()}" in offline
         forged = say(f"{token[:-8]}AAAAAAAA")[1]
         assert "  status: NOT LOOKED UP: its signature was not verified" in forged
@@ -445,6 +446,8 @@ def test_a_status_list(say: Say, issuer: Issuer, config: Path, tmp_path: Path) -
         server.http.paths.clear()
         status, out, _ = say(token)
         assert "  status: UNKNOWN: the status list" in out
+        assert "not verified: it would count if its status is good." in out
+        assert status == 1, "a server refuses it with status_unavailable"
 
 
 def test_explain_with_a_status_list(

@@ -105,7 +105,7 @@ def log_out(corp: Realm, login: dict[str, Any]) -> None:
     corp.keycloak.call("POST", path, form=form)
 
 
-def test_a_back_channel_logout(told: Proxy, corp: Realm, logging_out: None) -> None:  # noqa: ARG001
+def test_a_back_channel_logout(told: Proxy, corp: Realm, logging_out: None) -> None:  # noqa: ARG001 - a fixture
     """A logout ends the token of its session, and of no other session of the user."""
     first, token = logged_in(corp)
     _, other = logged_in(corp)
@@ -155,7 +155,7 @@ def stream(corp: Realm, told: Proxy) -> None:
     corp.keycloak.call("POST", f"{place}/verify", wanted, token=token)
 
 
-def test_a_stream_of_security_events(told: Proxy, corp: Realm, stream: None) -> None:  # noqa: ARG001
+def test_a_stream_of_security_events(told: Proxy, corp: Realm, stream: None) -> None:  # noqa: ARG001 - a fixture
     """A session that ends at Keycloak is told as session-revoked, and its token is refused."""
     wait_until(lambda: count(told, corp, "verification", "noted"))
     login, token = logged_in(corp)

@@ -259,7 +259,7 @@ def test_a_worker_that_does_not_get_on(tmp_path: Path) -> None:
 
 HANGS = """
 import sys, time
-from authz.server.signals import signals
+from authz.server.unix_signals import signals
 class Hanging:
     stop_seconds = 0.3
     def stop(self): pass

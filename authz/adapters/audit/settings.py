@@ -25,7 +25,7 @@ from authz.core.settings import (
     FileText,
     LaterFileText,
     MisfitError,
-    PortExists,
+    RemoteAddress,
     Settings,
 )
 from authz.core.urls import check_url
@@ -33,13 +33,6 @@ from authz.core.urls import check_url
 STANDARD_OUTPUT: Final = "-"
 SINK_KINDS: Final = ("path", "http", "otlp", "syslog")
 _NAME: Final = r"^[a-z0-9][a-z0-9-]{0,31}$"
-_ADDRESS: Final = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]{0,253}):[0-9]{1,5}$"
-
-
-def _can_be_reached(address: str) -> str:
-    if not int(address.rpartition(":")[2]):
-        raise ValueError("there is no port 0: 6514 is the port of syslog over TLS")
-    return address
 
 
 class WhenFull(Choice):
@@ -93,7 +86,7 @@ class SyslogSinkSettings(Settings):
     had not read are lost. Use otlp or http where none may be.
     """
 
-    address: Annotated[str, Field(pattern=_ADDRESS), PortExists, AfterValidator(_can_be_reached)]
+    address: RemoteAddress
     """host:port of the receiver; 6514 is the port of syslog over TLS. Its certificate must be for
     this host.
     """

@@ -1,4 +1,4 @@
-"""Tells what is known of revocations: their status, and in the log what changed, and by whom."""
+"""Reports on revocations: the status of a source, and in the log each change and its author."""
 
 import logging
 from collections.abc import Iterable, Mapping

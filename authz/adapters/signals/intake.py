@@ -44,6 +44,11 @@ REMEMBERED_SECONDS: Final = 3600.0
 _log: Final = logging.getLogger("authz.signals")
 EffectsOf = Callable[[Mapping[str, Any], float], list[SignalEffect]]
 """Returns what follows from verified claims, by the time now. Raises SignalError."""
+ReadToken = Callable[[], str]
+"""Returns the token of what was sent. Raises SignalError, SignalUnverifiedError.
+
+It is called where refusals are counted and logged: whatever a sender gets wrong, operators see it.
+"""
 
 
 class SignalDelayedError(Exception):
@@ -72,9 +77,12 @@ class Intake:
         self._counts = counts
         self._lock = threading.Lock()
         self._taken: TTLCache[bytes, None] = TTLCache(REMEMBERED, REMEMBERED_SECONDS)
-        self._unknown: dict[tuple[str, str], float] = {}  # keys, and monotonic seconds of the first
+        # Keys, and when each was first missing, in monotonic seconds.
+        self._unknown: TTLCache[tuple[str, str], float] = TTLCache(
+            _UNKNOWN_KEYS, 2 * UNKNOWN_KEY_SECONDS
+        )
 
-    def take_event_token(self, text: str, party: Party, jti: str | None = None) -> None:
+    def take_event_token(self, read: ReadToken, party: Party, jti: str | None = None) -> None:
         """Take a security event token (RFC 8417), with this ``jti`` if one is given.
 
         Raises SignalError, SignalDelayedError.
@@ -86,24 +94,29 @@ class Intake:
                 raise SignalError(SignalFault.INVALID_REQUEST, "its jti is not the one it is under")
             return [effect_of(event, sender) for event in read_events(claims, sender)]
 
-        self._take(text, party, EVENT_TYPES, OTHER, effects)
+        self._take(read, party, EVENT_TYPES, OTHER, effects)
 
-    def take_logout_token(self, text: str, party: Party) -> None:
+    def take_logout_token(self, read: ReadToken, party: Party) -> None:
         """Take a logout token. Raises SignalError, SignalDelayedError."""
         sender = party.sender
 
         def effects(claims: Mapping[str, Any], now: float) -> list[SignalEffect]:
             return [effect_of_logout(read_logout(claims, sender, now), sender)]
 
-        self._take(text, party, LOGOUT_TYPES, LOGOUT, effects)
+        self._take(read, party, LOGOUT_TYPES, LOGOUT, effects)
 
     def _take(
-        self, text: str, party: Party, media_types: frozenset[str], name: str, effects_of: EffectsOf
+        self,
+        read: ReadToken,
+        party: Party,
+        media_types: frozenset[str],
+        name: str,
+        effects_of: EffectsOf,
     ) -> None:
         """Verify, and write what follows. ``name`` is the event to count what can't be read as."""
         issuer = party.sender.issuer
         try:
-            jws, claims = self._verified(text, party, media_types)
+            jws, claims = self._verified(read(), party, media_types)
             effects = effects_of(claims, time.time())
             self._write(party, jws, str(claims["jti"]), effects)
         except SignalError as error:
@@ -138,14 +151,9 @@ class Intake:
         """Tell whether a key was first seen so lately that its set may lack it still."""
         now, key = time.monotonic(), (party.sender.issuer, key_id)
         with self._lock:
-            if len(self._unknown) >= _UNKNOWN_KEYS:
-                self._unknown = {
-                    known: at
-                    for known, at in self._unknown.items()
-                    if now - at < 2 * UNKNOWN_KEY_SECONDS
-                }
+            self._unknown.expire()
             if len(self._unknown) >= _UNKNOWN_KEYS and key not in self._unknown:
-                return False
+                return False  # not in the place of another, which would be new again then
             return now - self._unknown.setdefault(key, now) < UNKNOWN_KEY_SECONDS
 
     def _write(self, party: Party, jws: Jws, jti: str, effects: Sequence[SignalEffect]) -> None:

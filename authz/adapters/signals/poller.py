@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -160,7 +161,7 @@ class SignalPoller:
         refused: dict[str, dict[str, str]] = {}
         for jti, text in answer.sets.items():
             try:
-                self._intake.take_event_token(text, self._party, jti)
+                self._intake.take_event_token(partial(str, text), self._party, jti)
             except SignalError as error:
                 refused[jti] = {"err": str(error.fault), "description": str(error)}
             except NotVerifiedYetError:  # the others may be good

@@ -25,7 +25,7 @@ from authz.adapters.http_server import (
 )
 from authz.adapters.signals.certificate import ListenerCertificate
 from authz.adapters.signals.intake import Intake, Party, SignalDelayedError
-from authz.core.signals.errors import SignalError, SignalFault
+from authz.core.signals.errors import SignalError, SignalFault, SignalUnverifiedError
 from authz.core.signals.signed import MAX_TOKEN_BYTES
 
 REQUEST_SECONDS: Final = 15.0  # with TLS, a fetch of keys, and the store
@@ -99,17 +99,18 @@ class SignalReceiver:
         """Return what a path is for, None if nothing is posted there."""
         return self._endpoints.get(path)
 
-    def answer(self, endpoint: Endpoint, body: bytes) -> Reply:
-        """Return the answer to a POST, whose body is one of our types. Never raises."""
-        try:
-            text = body.decode("ascii")
-        except UnicodeDecodeError:
-            return _refusal(SignalFault.INVALID_REQUEST, "the body is not ASCII", endpoint)
+    def answer(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Return the answer to a POST. Never raises."""
         try:
             if endpoint.token_file is None:
-                self._intake.take_logout_token(_logout_token(text), endpoint.party)
+                self._intake.take_logout_token(
+                    lambda: _logout_token(_posted(_FORM_TYPE, headers, body)), endpoint.party
+                )
                 return Reply(200, None, _NOT_STORED)
-            self._intake.take_event_token(text, endpoint.party)
+            token_file = endpoint.token_file
+            self._intake.take_event_token(
+                lambda: _event_token(token_file, headers, body), endpoint.party
+            )
         except SignalError as error:
             return _refusal(error.fault, str(error), endpoint)
         except SignalDelayedError:  # whose words are for operators
@@ -120,28 +121,29 @@ class SignalReceiver:
 _NOT_STORED: Final = (("cache-control", "no-store"),)  # OIDC Back-Channel Logout section 2.8
 
 
-def check_request(endpoint: Endpoint, headers: Mapping[str, str]) -> Reply | None:
-    """Return the refusal of a request by its headers, before anything is parsed; None for none."""
-    if endpoint.token_file is not None and (refusal := _unauthenticated(endpoint, headers)):
-        return refusal
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    wanted = _FORM_TYPE if endpoint.token_file is None else _SET_TYPE
-    if kind != wanted:
-        return _refusal(SignalFault.INVALID_REQUEST, f"the content-type is not {wanted}", endpoint)
-    return None
+def _event_token(token_file: str, headers: Mapping[str, str], body: bytes) -> str:
+    """Return the token of a push with our bearer token (RFC 8935 section 2.3).
 
-
-def _unauthenticated(endpoint: Endpoint, headers: Mapping[str, str]) -> Reply | None:
-    """Refuse a request without the bearer token (RFC 8935 section 2.3)."""
+    Raises SignalError, SignalUnverifiedError.
+    """
     try:
-        expected = read_bearer_token(endpoint.token_file or "")
+        expected = read_bearer_token(token_file)
     except FetchError as error:
-        _log.error("no event of %s can be taken: %s", endpoint.party.sender.issuer, error)
-        return Reply(503, None, (("retry-after", str(RETRY_SECONDS)),))
+        raise SignalUnverifiedError(str(error)) from None
     shown = _BEARER.fullmatch(headers.get("authorization", ""))
     if shown is None or not compare_digest(shown[1].encode(), expected.encode()):
-        return _refusal(SignalFault.AUTHENTICATION_FAILED, "the bearer token is not ours", endpoint)
-    return None
+        raise SignalError(SignalFault.AUTHENTICATION_FAILED, "the bearer token is not ours")
+    return _posted(_SET_TYPE, headers, body)
+
+
+def _posted(kind: str, headers: Mapping[str, str], body: bytes) -> str:
+    """Return a body of this type as text. Raises SignalError."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
+        raise SignalError(SignalFault.INVALID_REQUEST, f"the content-type is not {kind}")
+    try:
+        return body.decode("ascii")
+    except UnicodeDecodeError:
+        raise SignalError(SignalFault.INVALID_REQUEST, "the body is not ASCII") from None
 
 
 def _logout_token(form: str) -> str:
@@ -206,7 +208,7 @@ class _Handler(QuietHandler):
         if len(body) < length:
             return Reply(400)
         self.server.answering(self.connection)
-        return check_request(endpoint, headers) or self.receiver.answer(endpoint, body)
+        return self.receiver.answer(endpoint, headers, body)
 
     def refuse(self, status: int) -> None:
         allowed = (("allow", "POST"),) if status == NOT_ALLOWED else ()

@@ -1,4 +1,4 @@
-"""All that receives signals in a process: the address, the pollers, and keys of transmitters."""
+"""Runs the receivers of signals in a process: address, pollers, and the transmitters' keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

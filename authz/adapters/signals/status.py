@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from authz.adapters.tally import Tally
+from authz.adapters.locked_counter import LockedCounter
 from authz.core.signals.sender import SignalSender
 
 
@@ -46,8 +46,8 @@ class SignalCounts:
 
     def __init__(self, issuers: frozenset[str]) -> None:
         """Begin with nothing heard of these issuers, whose silence is worth knowing."""
-        self._signals: Tally[tuple[str, str, SignalResult]] = Tally()
-        self._polls: Tally[tuple[str, bool]] = Tally()
+        self._signals: LockedCounter[tuple[str, str, SignalResult]] = LockedCounter()
+        self._polls: LockedCounter[tuple[str, bool]] = LockedCounter()
         # Its keys never change, so that a copy needs no lock.
         self._heard_at = dict.fromkeys(issuers, time.time())
 

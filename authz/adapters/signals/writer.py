@@ -1,4 +1,4 @@
-"""Writes what signals revoke, where it outlives this process: to the store, or to the file."""
+"""Writes the revocations of signals where they outlive this process: to the store, or the file."""
 
 import time
 from collections import Counter

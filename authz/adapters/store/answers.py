@@ -16,11 +16,13 @@ from authz.adapters.store.store import (
 )
 
 _T = TypeVar("_T")
+_MAX_SECONDS: Final = 1e9  # of two windows of a budget
 _NUMBER: Final = re.compile(rb"[0-9]{1,18}")
 # The second part of an answer, if it is not OK.
 _FAULTS: Final[Mapping[bytes, Callable[[], Exception]]] = {
     b"USED": AlreadyUsedError,
-    b"FORGOT": lambda: StoreForgotError("it may have lost marks that are newer than this"),
+    b"FORGOT": lambda: StoreForgotError("older than the store's memory: marks may be lost"),
+    b"CLOCK": lambda: StoreForgotError("its clock and ours differ: it may forget marks too early"),
     b"FULL": lambda: StoreFullError("the store has as many revocations as it may have"),
     b"REPLICA": lambda: StoreAwayError("it is a replica, and not the primary server"),
     b"OTHER": lambda: StoreAwayError("it has followed another server meanwhile"),
@@ -32,7 +34,7 @@ def checked_answer(answer: object, tag: bytes) -> list[Any]:
     """Return what comes after an OK. Raises what the status says, and StoreAwayError."""
     parts = checked(answer, list)
     if len(parts) < 2 or parts[0] != tag:  # noqa: PLR2004 - tag and status
-        raise _garbage()
+        raise garbage()
     status, rest = parts[1], parts[2:]
     if status == b"OK":
         return rest
@@ -41,17 +43,18 @@ def checked_answer(answer: object, tag: bytes) -> list[Any]:
     if isinstance(status, bytes) and status in _FAULTS:
         fault = _FAULTS[status]()
         raise fault
-    raise _garbage()
+    raise garbage()
 
 
 def checked(value: object, kind: type[_T]) -> _T:
     """Return a value of this type. Raises StoreAwayError."""
     if isinstance(value, kind):
         return value
-    raise _garbage()
+    raise garbage()
 
 
-def _garbage() -> StoreAwayError:
+def garbage() -> StoreAwayError:
+    """Return the error for an answer that none of our scripts gives."""
     return StoreAwayError("it answers with what none of our scripts answers")
 
 
@@ -65,21 +68,24 @@ def parse_number(value: object) -> int:
         return value
     if isinstance(value, bytes) and _NUMBER.fullmatch(value):
         return int(value)
-    raise _garbage()
+    raise garbage()
 
 
 def _seconds(value: object) -> float:
     try:
-        return float(checked(value, bytes))
+        seconds = float(checked(value, bytes))
     except ValueError:
-        raise _garbage() from None
+        raise garbage() from None
+    if not 0 <= seconds < _MAX_SECONDS:
+        raise garbage()
+    return seconds
 
 
 def _text(value: object) -> str:
     try:
         return checked(value, bytes).decode()
     except UnicodeDecodeError:
-        raise _garbage() from None
+        raise garbage() from None
 
 
 def parse_version(answer: list[Any]) -> Version:
@@ -90,7 +96,7 @@ def parse_version(answer: list[Any]) -> Version:
 def _pairs(value: object) -> list[tuple[bytes, bytes]]:
     flat = [checked(part, bytes) for part in checked(value, list)]
     if len(flat) % 2:
-        raise _garbage()
+        raise garbage()
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 

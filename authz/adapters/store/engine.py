@@ -30,6 +30,7 @@ import msgspec
 from authz.adapters.store.answers import (
     checked,
     checked_answer,
+    garbage,
     parse_changes,
     parse_listing,
     parse_version,
@@ -48,8 +49,10 @@ from authz.adapters.store.locating import Locator
 from authz.adapters.store.script import load_script
 from authz.adapters.store.settings import StoreSettings
 from authz.adapters.store.store import (
+    CLOCKS_DIFFER_SECONDS,
     Change,
     Charge,
+    ExhaustedError,
     Listing,
     Mark,
     StoreAwayError,
@@ -74,8 +77,11 @@ _LOG: Final = ("revocations:log",)
 class EngineStore:
     """A store in a Valkey or Redis server; its keys begin with the prefix and the namespace."""
 
-    def __init__(self, settings: StoreSettings, namespace: str) -> None:
-        """Take the settings, and the namespace that divides its keys from others'."""
+    def __init__(
+        self, settings: StoreSettings, namespace: str, wall: Callable[[], float] = time.time
+    ) -> None:
+        """Take the settings, the namespace that divides its keys from others', and the clock."""
+        self._wall = wall
         self._settings = settings
         # The braces are a hash tag: a cluster has all keys with it in one slot.
         self._prefix = f"{{{settings.prefix}:{namespace}}}:"
@@ -110,18 +116,24 @@ class EngineStore:
         """Ask the server about itself, for an operator. Raises StoreAwayError."""
         deadline = in_seconds(seconds)
         connection = self._connections.take(deadline)
+        call = _Call("rights", self._keys("memory"), (self._channel,))
         try:
-            return inspect_server(connection, deadline)
+            missing = self._ask(connection, call, deadline)
+            return inspect_server(connection, deadline, missing)
         finally:
             self._connections.give_back(connection)
 
     def use(self, mark: Mark, now: float, seconds: float) -> None:
         """Mark as used, as ``Marks.use``."""
-        now = max(now, time.time())  # a check may have waited: what it asks about is older by now
+        clock = self._wall()
+        now = max(now, clock)  # a check may have waited: what it asks about is older by now
+        seconds = self._in_check(seconds)
+        differs = CLOCKS_DIFFER_SECONDS / 2  # so that no two servers differ by more than all of it
         ttl_ms = max(_MIN_TTL_MS, int((mark.until - now) * 1000) + 1)
         keys = self._keys(f"marks:{mark.key.hex()}", "memory")
-        arguments = mark.attempt, repr(now - mark.made_at), ttl_ms
-        self._run(_Call("use", keys, arguments, is_kept=True), self._in_check(seconds))
+        age = repr(now - mark.made_at)
+        arguments = mark.attempt, age, ttl_ms, repr(clock), differs + seconds, differs
+        self._run(_Call("use", keys, arguments, is_kept=True), seconds)
 
     def agreed(self, name: str, proposal: bytes, seconds: float) -> bytes:
         """Return the value that all replicas have for a name."""
@@ -134,7 +146,12 @@ class EngineStore:
         arguments = tuple(
             part for charge in charges for part in (charge.cost, charge.limit, charge.window)
         )
-        self._run(_Call("spend", keys, arguments), self._in_check(seconds))
+        try:
+            self._run(_Call("spend", keys, arguments), self._in_check(seconds))
+        except ExhaustedError as error:
+            if error.at >= len(charges):
+                raise garbage() from None
+            raise
 
     def version(self, seconds: float) -> Version:
         """Return the version in force."""

@@ -1,7 +1,10 @@
-"""What an operator is told of the server that keeps a store."""
+"""Asks the server that keeps a store about itself, for operators."""
+
+from collections.abc import Sequence
 
 import msgspec
 
+from authz.adapters.store.answers import checked
 from authz.adapters.store.connection import Connection
 
 
@@ -15,6 +18,7 @@ class Inspection(msgspec.Struct, frozen=True):
         used_bytes, max_bytes: its memory; 0 for no limit.
         replicas: how many replicas are connected to it.
         is_persistent: whether it keeps its data over a restart by an append-only file.
+        missing: the commands that our user needs and may not run; none if the server can't tell.
     """
 
     place: str
@@ -25,10 +29,13 @@ class Inspection(msgspec.Struct, frozen=True):
     max_bytes: int
     replicas: int
     is_persistent: bool
+    missing: tuple[str, ...]
 
 
-def inspect_server(connection: Connection, deadline: float) -> Inspection:
-    """Ask a server about itself. Raises StoreAwayError."""
+def inspect_server(
+    connection: Connection, deadline: float, missing: Sequence[object]
+) -> Inspection:
+    """Ask a server about itself; ``missing`` is what ``rights.lua`` told. Raises StoreAwayError."""
     told = connection.learn(deadline)
     facts = connection.facts
     return Inspection(
@@ -40,6 +47,7 @@ def inspect_server(connection: Connection, deadline: float) -> Inspection:
         max_bytes=_number(told.get("maxmemory")),
         replicas=_number(told.get("connected_slaves")),
         is_persistent=told.get("aof_enabled") == "1",
+        missing=tuple(checked(name, bytes).decode("ascii", "replace") for name in missing),
     )
 
 

@@ -98,7 +98,7 @@ class Locator:
         finally:
             connection.close()
         for part in told if isinstance(told, list) else ():
-            if isinstance(part, list) and len(part) > 2 and _holds(part, self._slot):  # noqa: PLR2004
+            if isinstance(part, list) and len(part) > 2 and _holds(part, self._slot):  # noqa: PLR2004 - begin, end, node
                 # A node without a known address has that of the node that was asked.
                 host = part[2][0] if isinstance(part[2], list) and part[2] else None
                 return _told_place([host or place.host.encode(), *part[2][1:2]])
@@ -112,7 +112,7 @@ def _holds(part: list[Any], slot: int) -> bool:
 
 def _told_place(told: object) -> Place:
     """Return a place that a server told: host and port. Raises StoreAwayError."""
-    host, port = told if isinstance(told, list) and len(told) == 2 else (b"", b"")  # noqa: PLR2004
+    host, port = told if isinstance(told, list) and len(told) == 2 else (b"", b"")  # noqa: PLR2004 - a pair
     digits = port if isinstance(port, bytes) else str(port).encode()
     is_host = isinstance(host, bytes) and _HOST.fullmatch(host)
     if is_host and _PORT.fullmatch(digits) and 0 < int(digits) <= _MAX_PORT:

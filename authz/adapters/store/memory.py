@@ -17,6 +17,7 @@ from authz.adapters.store.store import (
     Charge,
     Listing,
     Mark,
+    StoreForgotError,
     StoreFullError,
     StoreStatus,
     Version,
@@ -40,7 +41,7 @@ class MemoryStore:
     def __init__(self, marks: int = 200_000, wall: Callable[[], float] = time.time) -> None:
         """Begin empty."""
         self._lock = threading.Lock()  # never on the path of cached decisions
-        self._now = 0.0
+        self._now = self._ended = 0.0
         self._marks: TLRUCache[bytes, _Used] = TLRUCache(marks, _until, lambda: self._now)
         self._budgets = MemoryBudgets()
         self._agreed: dict[str, bytes] = {}
@@ -67,15 +68,25 @@ class MemoryStore:
         """Mark as used, as ``Marks.use``."""
         with self._lock:
             self._now = now
-            self._marks.expire()
+            self._forget()
             used = self._marks.get(mark.key)
             if used is not None:
                 if used.attempt != mark.attempt:
                     raise AlreadyUsedError
                 return
+            if mark.until <= self._ended:
+                raise StoreForgotError("the clock was set back: marks of that time are forgotten")
             if len(self._marks) >= self._marks.maxsize:  # it would forget a mark that is in force
                 raise StoreFullError("the replay store is full")
             self._marks[mark.key] = _Used(mark.attempt, mark.until)
+
+    def _forget(self) -> None:
+        """Forget the marks that have ended, and remember until when they would have counted.
+
+        A clock that goes forward for a moment ends marks that count again once it is set back.
+        """
+        for _, used in self._marks.expire():
+            self._ended = max(self._ended, used.until)
 
     def agreed(self, name: str, proposal: bytes, seconds: float) -> bytes:  # noqa: ARG002 - likewise
         """Return the first proposal for a name."""

@@ -23,10 +23,10 @@ class _Spent(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Room(NamedTuple):
-    """What a charge makes of its budget, and the seconds until there is room, 0 if there is."""
+    """What a charge makes of its budget, and the seconds until there is room, None if there is."""
 
     spent: _Spent
-    seconds: float
+    seconds: float | None
 
 
 def _until(_key: bytes, spent: _Spent, _now: float) -> float:
@@ -48,10 +48,13 @@ class MemoryBudgets:
             self._now = now
             self._spent.expire()
             found = {charge.key: self._room(charge, now) for charge in charges}
-            waits = [room.seconds for room in found.values()]
-            if any(waits):
-                first = next(at for at, seconds in enumerate(waits) if seconds)
-                raise ExhaustedError(first, max(waits))
+            waits = [
+                (at, room.seconds)
+                for at, room in enumerate(found.values())
+                if room.seconds is not None
+            ]
+            if waits:
+                raise ExhaustedError(waits[0][0], max(seconds for _, seconds in waits))
             new = len(found.keys() - self._spent.keys())
             if len(self._spent) + new > self._spent.maxsize:  # it would forget what was spent
                 raise StoreFullError("too many budgets are in use")
@@ -73,8 +76,9 @@ class MemoryBudgets:
             last = spent.current
         after = _Spent(window, current + charge.cost, last, (window + 2) * length)
         if after.current + ceil(last * ((length - elapsed) / length)) <= charge.limit:
-            return _Room(after, 0.0)
-        return _Room(after, _seconds(charge, current, last, elapsed))
+            return _Room(after, None)
+        # Rounding must not make it less than nothing.
+        return _Room(after, max(0.0, _seconds(charge, current, last, elapsed)))
 
 
 def _seconds(charge: Charge, current: int, last: int, elapsed: float) -> float:

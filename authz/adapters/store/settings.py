@@ -12,16 +12,13 @@ from authz.core.settings import (
     FileText,
     LaterFileText,
     MisfitError,
-    PortExists,
+    RemoteAddress,
     Settings,
 )
 
 _NAME: Final = r"^[A-Za-z0-9._-]{1,128}$"  # no colon and no brace, which divide keys
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,4}")
-_HOST_PORT: Final = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
 MAX_TIMEOUT_SECONDS: Final = 5.0
-
-HostPort = Annotated[str, Field(pattern=_HOST_PORT), PortExists]
 
 
 def _store_url(text: str) -> str:
@@ -46,7 +43,7 @@ def _store_url(text: str) -> str:
 class SentinelSettings(Settings):
     """Sentinels, which say which server is the primary one."""
 
-    addresses: tuple[HostPort, ...] = Field(min_length=1)
+    addresses: tuple[RemoteAddress, ...] = Field(min_length=1)
     """host:port of each Sentinel; the first that answers is asked."""
     service: str = Field(pattern=_NAME)
     """The name by which the Sentinels know the store."""
@@ -78,7 +75,7 @@ class StoreSettings(Settings):
     """
     sentinel: SentinelSettings | None = None
     """In place of url: the Sentinels that know the primary server."""
-    cluster: tuple[HostPort, ...] = ()
+    cluster: tuple[RemoteAddress, ...] = ()
     """In place of url: host:port of some of a cluster's nodes. All keys of a namespace are in one
     slot.
     """

@@ -1,4 +1,4 @@
-"""What a store does for replicas that share it, whatever keeps it.
+"""The port of stores: marks, budgets, revocations and secrets, for all replicas that share one.
 
 Every method waits for ``seconds`` at most, is safe for many threads, and raises StoreError if the
 store did not answer: then it is unknown whether it has done what was asked. ``now`` is unix
@@ -6,9 +6,13 @@ seconds.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+# How far the clocks of servers may differ; each from the store's by half of it. Also longer than
+# the longest wait for a store, so that a mark does not end while it is being made.
+CLOCKS_DIFFER_SECONDS: Final = 5.0
 
 
 class StoreError(Exception):

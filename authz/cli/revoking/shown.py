@@ -1,4 +1,4 @@
-"""The words of revocations: an entry in a line, a table of entries, and the members for JSON."""
+"""Shows revocations: an entry in a line, entries in a table, and their members for JSON."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime

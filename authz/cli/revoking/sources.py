@@ -1,4 +1,4 @@
-"""Where a config's revocations are kept, for the command: the revocation file, and the store."""
+"""Reads and writes the sources of a config's revocations: the revocation file, and the store."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Who runs the command, by default: for people, as others than the system don't prove it."""
+"""Names the user who runs the command, for people: nothing proves it."""
 
 import os
 import pwd

@@ -7,7 +7,7 @@ from authz.config import ConfigError
 from authz.server import StartError
 from authz.server import run as run_server
 from authz.server.json_log import logging_to_stderr
-from authz.server.signals import END_SECONDS, end_within
+from authz.server.unix_signals import END_SECONDS, end_within
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from math import copysign
 from typing import Final
 
 import msgspec
@@ -86,7 +87,7 @@ class Cost:
         value = find_claim(arguments, argument)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise CostError(f"{argument}, which says the cost, is not a number")
-        if value < 0:
+        if copysign(1, value) < 0:  # also of what is nearly nothing, which is read as -0.0
             raise CostError(f"{argument}, which says the cost, is negative")
         return in_millionths(value)
 

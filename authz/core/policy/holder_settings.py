@@ -1,4 +1,4 @@
-"""The settings of those who hold grants: agents, and principals by a match of their claims."""
+"""The settings of the holders of grants: agents, and principals by a match of their claims."""
 
 from typing import Annotated, Final, Self
 

@@ -1,4 +1,4 @@
-"""What follows from an event or a logout: entries to add to the revocations, or to take back.
+"""Turns an event or a logout into revocations to add, or to take back.
 
 Entries hold nothing but what the signal says, so that a repeated signal makes the same entry.
 """

@@ -1,4 +1,4 @@
-"""Why a signal is refused, in the codes of RFC 8935 section 2.4, which RFC 8936 uses too."""
+"""The faults of signals, in the codes of RFC 8935 section 2.4, which RFC 8936 uses too."""
 
 from enum import StrEnum
 

@@ -100,8 +100,10 @@ class TokenReport:
     def _word(self) -> str:
         if self.is_accepted:
             return "accepted"
-        if any(verdict.would_accept for verdict in self.verdicts):
-            return "not verified: it would count if its signature is good"
+        unsure = [verdict for verdict in self.verdicts if verdict.would_accept]
+        if unsure:
+            what = "signature" if unsure[0].signature.unknown else "status"
+            return f"not verified: it would count if its {what} is good"
         if not any(verdict.routes for verdict in self.verdicts):
             return "refused, token_issuer: no issuer of the config made it; see --suggest"
         return "refused"

@@ -23,10 +23,17 @@ class TokenStatus:
     Attributes:
         words: for a person, "" for a token that names no list.
         fault: why it does not count; None if it counts, or is unknown.
+        is_unknown: whether nobody could say whether it counts: then it is not accepted.
     """
 
     words: str = ""
     fault: Denied | None = None
+    is_unknown: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Tell whether it counts, or there is none to look up."""
+        return self.fault is None and not self.is_unknown
 
 
 def look_up(
@@ -42,13 +49,15 @@ def look_up(
     if not signature.is_good:  # section 8.3: the token itself comes first
         return TokenStatus("NOT LOOKED UP: its signature was not verified")
     if offline:
-        return TokenStatus(f"NOT LOOKED UP: --offline, and the list is at {reference.uri}")
+        words = f"NOT LOOKED UP: --offline, and the list is at {reference.uri}"
+        return TokenStatus(words, is_unknown=True)
     return _fetched(asked, issuer)
 
 
 def _fetched(asked: Asked, issuer: IssuerSettings) -> TokenStatus:
     if issuer.keys is None:
-        return TokenStatus("NOT LOOKED UP: the config has no keys of this issuer")
+        words = "NOT LOOKED UP: the config has no keys of this issuer"
+        return TokenStatus(words, is_unknown=True)
     source = KeySourceConfig(issuer.keys, frozenset(issuer.algorithms))
     keys = KeyStore({issuer.issuer: source})
     try:
@@ -73,7 +82,7 @@ def _checked(asked: Asked, issuer: IssuerSettings, keys: KeyStore) -> TokenStatu
         lists.ask(needs, MAX_TIMEOUT_SECONDS)
         return _verdict(checker, asked, issuer)
     except StatusFetchError as error:
-        return TokenStatus(f"UNKNOWN: {error}")
+        return TokenStatus(f"UNKNOWN: {error}", is_unknown=True)
     except Denied as denied:
         return TokenStatus(f"refused: {denied.detail}", denied)
 

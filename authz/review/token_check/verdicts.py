@@ -79,15 +79,20 @@ class IssuerVerdict:
 
     @property
     def accepts(self) -> bool:
-        """Tell whether the token counts on a route, its signature verified."""
-        is_good = self.signature.is_good and self.status.fault is None
-        return is_good and any(verdict.counts for verdict in self.routes)
+        """Tell whether the token counts on a route, its signature and status verified."""
+        return self._is_verified and any(verdict.counts for verdict in self.routes)
 
     @property
     def would_accept(self) -> bool:
-        """Tell whether it would count, and only its signature could not be verified."""
-        is_unknown = bool(self.signature.unknown)
+        """Tell whether it would count, and only its signature or status could not be verified."""
+        is_unknown = bool(self.signature.unknown) or (
+            self.signature.is_good and self.status.is_unknown
+        )
         return is_unknown and any(verdict.counts for verdict in self.routes)
+
+    @property
+    def _is_verified(self) -> bool:
+        return self.signature.is_good and self.status.is_good
 
     @property
     def findings(self) -> list[Finding]:
@@ -131,7 +136,7 @@ class IssuerVerdict:
         for verdict in self.routes:
             faults = [fault for fault, _ in verdict.mended.needed]
             others = [f for f in faults if (f.reason, f.detail) not in known]
-            if verdict.counts and self.signature.is_good and self.status.fault is None:
+            if verdict.counts and self._is_verified:
                 told.append(f"  {verdict.name}: counts, as {verdict.mode}")
             elif others:
                 words = "; ".join(f"{f.reason.code}: {f.detail}" for f in others)

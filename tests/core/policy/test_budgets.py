@@ -150,7 +150,7 @@ def test_a_cost_is_never_less(value: float) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.text(max_size=5) | st.floats(max_value=-1e-9, allow_nan=False),
+    st.none() | st.booleans() | st.text(max_size=5) | st.floats(max_value=-0.0, allow_nan=False),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=4,
 )

@@ -142,7 +142,7 @@ json_values = st.recursive(
 
 
 @given(json_values, st.sampled_from(sorted(EVENTS)), st.booleans())
-def test_any_subject(subject: object, uri: str, by_session: bool) -> None:  # noqa: FBT001
+def test_any_subject(subject: object, uri: str, by_session: bool) -> None:  # noqa: FBT001 - a parameter
     """Whatever a subject is, each entry is valid, and of the issuer that may be spoken of."""
     event = SecurityEvent(uri, {}, subject, "j", NOW + 0.5, NOW)
     found = effect_of(event, sender(by_session=by_session))
@@ -194,7 +194,7 @@ LEVELS = [
 
 
 @pytest.mark.parametrize(("name", "members", "revokes"), LEVELS)
-def test_levels(name: str, members: dict[str, Any], revokes: bool) -> None:  # noqa: FBT001
+def test_levels(name: str, members: dict[str, Any], revokes: bool) -> None:  # noqa: FBT001 - a parameter
     """A level that got better means nothing; any other, and an unknown one, revokes."""
     assert bool(effect(CAEP + name, ALICE, members).entries) is revokes
 
@@ -252,7 +252,7 @@ def test_a_subject_within_the_event() -> None:
 def test_logouts(
     subject: str | None,
     session: str | None,
-    by_session: bool,  # noqa: FBT001
+    by_session: bool,  # noqa: FBT001 - a parameter
     expected: list[tuple[str | None, str | None]],
 ) -> None:
     """A logout ends its session's tokens, and the subject's if tokens name no session."""

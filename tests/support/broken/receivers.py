@@ -18,7 +18,7 @@ _PLAIN: Final = "url: 'http://siem.corp.example/x', insecure: true"
 RECEIVERS: Final = (
     _sink("syslog: {address: 'tls://a:6514'}", "'tls://a:6514' is invalid", "siem.corp.example:65"),
     _sink("syslog: {address: '*:6514'}", "'*:6514' is invalid", "it must be host:port"),
-    _sink("syslog: {address: 'a:0'}", "there is no port 0", "6514 is the port"),
+    _sink("syslog: {address: 'a:0'}", "there is no port 0", "name the port"),
     _sink("{name: Siem, path: a}", "'Siem' is invalid", "lower-case letters"),
     _sink(
         "syslog: {address: 'a:6514', insecure: true, tls: {ca_file: a}}",

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 
-class Tally(Generic[_KeyT]):
+class LockedCounter(Generic[_KeyT]):
     """The counts since the start. Not for remembered decisions: it takes a lock."""
 
     def __init__(self) -> None:
