@@ -354,9 +354,11 @@ class Freshness(RuleBasedStateMachine):
         self.keys.take(self.now, 600)
 
     def publish(self, draw: Any) -> None:
-        """Another status list, or the same again."""
-        numbers = draw(st.integers(0, 2**LIST_PLACES - 1) | st.just(0))
+        """Another status list, or the same again; asked about at once, as the next may differ."""
+        numbers = draw(st.sampled_from([1, 0, 15, 2]))
+        self.compare(*self.asked)
         self.take_list(bytes([numbers]), draw(st.sampled_from([20, 600])))
+        self.compare(*self.asked)
 
     def take_list(self, numbers: bytes, seconds: float) -> None:
         """The server has fetched a list, usable for so long, and never less than before."""
@@ -485,5 +487,17 @@ def test_the_test_notices(overlooks: str, monkeypatch: pytest.MonkeyPatch) -> No
         return entry if (is_in_time if overlooks == "changes" else is_unchanged) else None
 
     monkeypatch.setattr(DecisionCache, "get", careless)
+    with pytest.raises(AssertionError):
+        histories(400, Phase.generate, always_the_same=True)
+
+
+def test_the_test_notices_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a change of a status list that nobody is told of."""
+
+    def silent(lists: Lists, client: Any, found: StatusList) -> None:
+        lists.found, lists.until = found, found.usable_until
+        client._kept.take(LIST_URI, found, 1e9)
+
+    monkeypatch.setattr(Lists, "take", silent)
     with pytest.raises(AssertionError):
         histories(400, Phase.generate, always_the_same=True)
