@@ -1,11 +1,13 @@
 """Checks the ``signals`` section of a config against its issuers, and where signals are kept."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from authz.config.nearest import nearest_or_all
 from authz.config.rule_checks import Found
 from authz.config.yaml_document import Place
+
+_ABOUT: Final = "; if its events are about the tokens of another issuer, name that in about"
 
 
 def signal_problems(data: dict[str, Any]) -> Found:
@@ -22,7 +24,8 @@ def signal_problems(data: dict[str, Any]) -> Found:
     for place, name, needs_keys in _named(signals):
         if name not in issuers:
             message = f"{name!r} is not one of the issuers; they are compared byte for byte"
-            yield place, message + nearest_or_all(name, issuers, "known")
+            cure = _ABOUT if place[1:2] + place[-1:] == ("transmitters", "issuer") else ""
+            yield place, message + nearest_or_all(name, issuers, "known") + cure
         elif needs_keys and not issuers[name]:
             yield place, f"{name} has no keys in the config, so nothing of it can be verified"
     yield from _shared_paths(signals)

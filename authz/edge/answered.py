@@ -53,7 +53,8 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
         check: the check as it was read.
         rendered: the decision.
         decision_id: the record's id, 32 lower-case hex characters.
-        valid_until: unix seconds until which a proxy may reuse an allow; 0 for a refusal.
+        valid_until: unix seconds until which a proxy may reuse an allow; 0 for a refusal, and for
+            what each request must ask for.
         is_hit: whether the decision came from the cache.
     """
 

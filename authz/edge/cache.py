@@ -34,7 +34,8 @@ class CacheEntry(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         rendered: the decision's response and record.
         operation: the audit record's part on the operation.
-        valid_until: unix seconds, from the inputs of the decision and from the time to live.
+        valid_until: unix seconds, from the inputs of the decision and from the time to live; 0 if
+            it must not be cached.
         fresh_until: monotonic seconds, from the time to live.
         generation: of keys and revocations when the decision was begun.
     """

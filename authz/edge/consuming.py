@@ -1,7 +1,8 @@
 """Takes the last two steps of a decision: what may be used once is used, and budgets are spent.
 
 Both only refuse, and both ask the store: in this process's memory nothing waits. With a store that
-replicas share they wait within the caller's deadline, in one place of the bulkhead.
+replicas share they wait within the caller's deadline, in one place of the bulkhead. An agent makes
+at most half of the calls at once, and its others wait for their turns.
 """
 
 import math
@@ -9,12 +10,14 @@ from collections.abc import Callable
 
 from authz.adapters.budgets import Spender
 from authz.adapters.single_use import SingleUses
+from authz.adapters.store.store import MAX_CALLS
 from authz.core.decision import Allow
 from authz.core.reason import Denied, Reason
 from authz.edge.answered import DecodedCheck
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock, TimeRemaining
 from authz.edge.learning import seconds_to_wait
+from authz.edge.turns import NoTurnError, Turns
 from authz.edge.waits import Waits, waiting
 
 
@@ -29,6 +32,7 @@ class Consumption:
         self._spender = spender
         self._bulkhead = bulkhead
         self._clock = clock
+        self._turns = Turns(MAX_CALLS // 2)
         self._is_shared = single_uses.is_shared or spender.is_shared
 
     def has_to_wait(self, allow: Allow) -> bool:
@@ -53,10 +57,15 @@ class Consumption:
         def left() -> float:
             return seconds_to_wait(time_remaining)
 
+        agent = allow.agent.spiffe_id.text
         try:
-            with waiting(waits, "store"), self._bulkhead.waiting(allow.agent.spiffe_id.text):
+            with (
+                waiting(waits, "store"),
+                self._bulkhead.waiting(agent),
+                self._turns.turn(agent, left()),
+            ):
                 return self._consumed(allow, attempt, left, spends=check.spends)
-        except BulkheadFullError:
+        except (BulkheadFullError, NoTurnError):
             raise Denied(Reason.OVERLOADED, "too many requests wait for the store") from None
 
     def _consumed(

@@ -55,7 +55,8 @@ def build_entry(
     """Return the decision's entry, whose time to live counts from the start of the decision."""
     now, monotonic = begun
     ttl = _ttl(decision, snapshot.cache_settings)
-    valid_until = now + ttl
+    # The proxy's clock may be behind: for what nobody may reuse, this moment would be to come.
+    valid_until = now + ttl if ttl else 0.0
     if isinstance(decision, Allow):
         valid_until = min(valid_until, decision.valid_until)
     rendered, operation = _told(snapshot, request, decision)

@@ -1,6 +1,8 @@
 """``authz store`` and ``authz check``: what they say of the store that replicas share."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +73,23 @@ def test_a_store_that_is_away(config: Path, capsys: pytest.CaptureFixture[str]) 
     told = capsys.readouterr().out
     assert "Connection refused" in told
     assert "redis://127.0.0.1:1\n" in told
+
+
+def test_without_the_extra(config: Path) -> None:
+    """``authz check`` says how to install it, and so does the server before it begins."""
+    edit(config, LAB.with_section("store", "{url: 'rediss://valkey.corp.example'}"))
+    for verb in ("check", "store"):
+        code = (
+            "import sys; sys.modules['redis'] = None\n"
+            "from importlib import util; find = util.find_spec\n"
+            "util.find_spec = lambda name, *a: None if name == 'redis' else find(name, *a)\n"
+            f"from authz import cli; sys.argv = ['authz', '{verb}', {str(config)!r}]\n"
+            "sys.exit(cli.main())"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "store needs the extra store, which is not installed: in a checkout" in done.stderr
 
 
 def test_no_store(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

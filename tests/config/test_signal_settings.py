@@ -61,6 +61,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         transmitter(issuer="https://as.corp.exampel"),
         "transmitters[0].issuer: 'https://as.corp.exampel' is not one of the issuers",
     ),
+    "a transmitter of another issuer": (
+        transmitter(issuer="https://signals.example"),
+        "if its events are about the tokens of another issuer, name that in about",
+    ),
     "about an unknown issuer": (
         transmitter(about="https://other.example"),
         "transmitters[0].about: 'https://other.example' is not one of the issuers",

@@ -63,6 +63,26 @@ def test_every_container_is_confined() -> None:
     assert all("ports" not in service(name) for name in ("authz", "upstream", "init"))
 
 
+def test_the_store_is_on_the_sockets_volume() -> None:
+    """It is confined as the rest, reached by a socket alone, and fits the how-to's config."""
+    added = yaml.safe_load((COMPOSE / "store.yaml").read_text())["services"]
+    store = added["store"]
+    conf = (COMPOSE / "valkey" / "valkey.conf").read_text()
+    settings = dict(line.split(" ", 1) for line in conf.splitlines() if not line.startswith("#"))
+
+    assert added["authz"] == {"depends_on": ["store"]}
+    for key in ("user", "read_only", "cap_drop", "security_opt"):
+        assert store[key] == service("authz")[key]
+    assert store["network_mode"] == "none"
+    assert settings["port"] == "0"
+    assert settings["maxmemory-policy"] == "noeviction"
+    assert {"socket:/run/authz"} <= {each for each in store["volumes"] if isinstance(each, str)}
+    assert settings["dir"] == next(each["target"] for each in store["volumes"] if "target" in each)
+    page = (COMPOSE.parents[1] / "docs" / "howto" / "homelab.md").read_text()
+    assert f'store: {{url: "unix://{settings["unixsocket"]}"}}' in page
+    assert settings["unixsocket"].startswith("/run/authz/")
+
+
 def test_envoy_is_held_to_its_digest() -> None:
     """The image of others is the one that was meant; the rest is built from the Dockerfile."""
     images = {service(name)["image"].partition("@sha256:")[2] for name in FILES["services"]}

@@ -54,6 +54,16 @@ def test_the_cache_does_not_hide_it(tmp_path: Path) -> None:
         assert {record["cache"] for record in records} == {"miss"}
 
 
+def test_no_proxy_may_cache_it(tmp_path: Path) -> None:
+    """The metadata give an allow that counts no time, by whatever clock; others have some."""
+    with World(tmp_path, limited(3)) as world:
+        token = world.token()
+        counted, other = world.ask(token), world.ask(token, path="/public/x")
+        assert reason_of(counted) == reason_of(other) == "allow"
+        assert counted.dynamic_metadata["valid_until"] == 0.0
+        assert other.dynamic_metadata["valid_until"] != 0.0
+
+
 def test_others_are_remembered_as_before(tmp_path: Path) -> None:
     """A rule without a budget is cached beside others with one, and spends nothing."""
     with World(tmp_path, limited(3)) as world:

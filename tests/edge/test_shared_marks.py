@@ -2,21 +2,34 @@
 
 import json
 import math
+import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
 
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters import nonce_secret, single_use
+from authz.adapters.budgets import Spender
+from authz.adapters.replay_settings import ReplaySettings
+from authz.adapters.single_use import SingleUses
+from authz.core.decision import Allow
+from authz.core.reason import Denied
+from authz.core.single_use import SingleUse
+from authz.core.spiffe.spiffe_id import SpiffeId
+from authz.edge.bulkhead import Bulkhead
+from authz.edge.clock import Clock
+from authz.edge.consuming import Consumption
 from authz.edge.envoy.reader import read_check
 from authz.edge.waits import Waits
 from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
@@ -24,11 +37,23 @@ from lab.dpop import DpopClient
 from lab.mesh import sample_of
 from support.child import with_support
 from support.redis_server import RedisServer
-from support.world import BALANCE, HOST, World, check_request, header_of, reason_of, wait_until
+from support.slow_proxy import SlowProxy
+from support.stores import opened_store
+from support.world import (
+    BALANCE,
+    HOST,
+    PATIENCE_SECONDS,
+    World,
+    check_request,
+    header_of,
+    reason_of,
+    wait_until,
+)
 
 URI: Final = f"https://{HOST}{BALANCE}"
 # Nothing here reads the revocations in the store, which a server would wait for.
 ALONE: Final = LAB.with_(("revocations",), {"when_away": "serve"})
+OTHER: Final = "spiffe://corp.example/agents/other"
 PROCESSES, THREADS, REQUESTS = 3, 4, 500
 # It sends its part of the requests as soon as it is told them, and counts the reasons.
 REPLICA: Final = """
@@ -182,6 +207,15 @@ def replicas(redis: RedisServer, tmp_path: Path) -> Iterator[tuple[World, World]
         yield first, second
 
 
+def test_no_proxy_may_cache_a_use(replicas: tuple[World, World]) -> None:
+    """The metadata give an allow by a proof no time: the proof must be used here each time."""
+    world, _ = replicas
+    prover = Prover(world)
+    answer = world.check(prover.message(prover.proof()))
+    assert reason_of(answer) == "allow"
+    assert answer.dynamic_metadata["valid_until"] == 0.0
+
+
 def test_replicas_share_what_was_used(replicas: tuple[World, World]) -> None:
     """A one-time token and its proof pass at one replica; a retry passes at the other too."""
     first, second = replicas
@@ -309,6 +343,56 @@ def test_few_checks_wait_for_the_store(own: tuple[RedisServer, World]) -> None:
 
     assert reason_of(answer) == "overloaded"
     assert reasons <= {"allow", "store_unavailable"}
+
+
+def test_a_flood_of_an_agent_leaves_the_store_to_others(
+    replicas: tuple[World, World], redis: RedisServer
+) -> None:
+    """With a slow store the uses of a crowd wait for each other, and another agent's pass."""
+    world, _ = replicas
+    prover, authorizer = Prover(world), world.service.snapshot.authorizer
+    check = read_check(world.service.snapshot.inputs, prover.message(prover.proof()))
+    allow = authorizer.decide(check.request, time.time())
+    assert isinstance(allow, Allow)
+    other = msgspec.structs.replace(
+        allow, agent=msgspec.structs.replace(allow.agent, spiffe_id=SpiffeId.parse(OTHER))
+    )
+    is_over = threading.Event()
+    with (
+        SlowProxy(redis.port) as proxy,
+        opened_store("flood", url=f"redis://{proxy.address}") as store,
+    ):
+        aged(redis, "flood")
+        uses = SingleUses(store, ReplaySettings(), is_shared=True)
+        places = Bulkhead(100, nullcontext)
+        consumption = Consumption(uses, Spender(store, is_shared=True), places, Clock())
+
+        def use(allow: Allow) -> bool:
+            once = SingleUse(secrets.token_bytes(8), time.time(), time.time() + 60)
+            delegation = msgspec.structs.replace(allow.delegation, single_uses=(once,))
+            allow = msgspec.structs.replace(allow, delegation=delegation)
+            end = time.monotonic() + 1.0
+            with suppress(Denied):
+                consumption.consume(allow, check, "", lambda: end - time.monotonic(), None)
+                return True
+            return False
+
+        def flood() -> None:
+            while not is_over.is_set():
+                use(allow)
+
+        store.version(PATIENCE_SECONDS)
+        proxy.delay_seconds = 0.1
+        with ThreadPoolExecutor(49) as pool:
+            try:
+                for _ in range(49):
+                    pool.submit(flood)
+                wait_until(lambda: proxy.connections() > 2)
+                passed = [use(other) for _ in range(8)]
+            finally:
+                is_over.set()
+        assert passed.count(True) >= 6
+        assert ("use", "held_back") not in store.status().calls
 
 
 def test_a_wait_for_the_store_shows_in_traces(replicas: tuple[World, World]) -> None:

@@ -43,6 +43,27 @@ _RESULTS: Final[Mapping[type[Exception], CallResult]] = {
 }
 
 
+class Pace:
+    """How long answers take of late, so that nothing is asked whose answer would come too late.
+
+    After a late answer its connection is lost: a crowd that has waited would lose them all.
+    """
+
+    def __init__(self) -> None:
+        """Begin with answers that take no time."""
+        self._usual_seconds = 0.0
+
+    def took(self, seconds: float) -> None:
+        """Learn of an answer. Threads may do so at once: it is a guess anyway."""
+        self._usual_seconds += (seconds - self._usual_seconds) / 8
+
+    def require(self, seconds: float) -> None:
+        """Require time for twice the usual. Raises StoreBusyError; after some, asks again."""
+        if seconds < 2 * self._usual_seconds:
+            self._usual_seconds *= 0.9
+            raise StoreBusyError("too little time was left to ask the store")
+
+
 class Calls:
     """The calls so far."""
 

@@ -14,9 +14,8 @@ from typing import Final
 from authz.adapters.store.connection import Connection, UnfitError, in_seconds
 from authz.adapters.store.locating import Locator
 from authz.adapters.store.place import Place
-from authz.adapters.store.store import StoreAwayError, StoreBusyError, StoreError
+from authz.adapters.store.store import MAX_CALLS, StoreAwayError, StoreBusyError, StoreError
 
-MAX_CONNECTIONS: Final = 16  # an answer takes a fraction of a millisecond: it is rarely more than 2
 CONNECT_SECONDS: Final = 2.0  # with TLS, from afar, on a busy machine
 CHECK_SECONDS: Final = 5.0  # between looks at the server's policy, and for the primary server
 _FIRST_PAUSE_SECONDS: Final = 0.05  # after a failure; doubled after each
@@ -25,7 +24,7 @@ _log: Final = logging.getLogger("authz.store")
 
 
 class Connections:
-    """At most MAX_CONNECTIONS connections to a primary server, all to the same memory."""
+    """At most MAX_CALLS connections to a primary server, all to the same memory."""
 
     def __init__(self, locator: Locator, greet: Callable[[Connection, float], None]) -> None:
         """Make none yet; ``greet`` has the first words on each, and may raise StoreAwayError."""
@@ -39,7 +38,7 @@ class Connections:
         self._waiting = 0
         self._fault: StoreAwayError | None = None
         self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._retry_at = self._check_at = 0.0
+        self._retry_at = self._check_at = self._served_at = 0.0
         self._round = 0  # grows when those that there are may not be used any more
         self._is_closed = False
         self._thread = threading.Thread(target=self._keep, name="store", daemon=True)
@@ -70,6 +69,7 @@ class Connections:
                     self._freed.notify()
 
     def _next(self, deadline: float) -> Connection:
+        begun = time.monotonic()
         while not self._is_closed:
             if self._idle:
                 connection = self._idle.pop()
@@ -81,12 +81,12 @@ class Connections:
             elif self.fault is not None:
                 raise StoreAwayError(str(self._fault))
             elif not self._freed.wait(max(0.0, deadline - time.monotonic())):
-                raise self._not_in_time()
+                raise self._not_in_time(begun)
         raise StoreAwayError("it was closed")
 
-    def _not_in_time(self) -> StoreError:
-        if self._taken:
-            return StoreBusyError("too many calls wait for the store")
+    def _not_in_time(self, begun: float) -> StoreError:
+        if self._taken or self._served_at >= begun:  # it has served others meanwhile
+            return StoreBusyError("no connection was free in time")
         return StoreAwayError("no connection was made in time")
 
     def give_back(self, connection: Connection) -> None:
@@ -96,6 +96,7 @@ class Connections:
             self._taken.discard(connection)
             if is_current and not connection.is_closed and not self._is_closed:
                 self._idle.append(connection)
+                self._served_at = time.monotonic()
                 self._freed.notify()
             else:
                 connection.close()
@@ -145,7 +146,7 @@ class Connections:
 
     def _needs_more(self) -> bool:
         held = len(self._idle) + len(self._taken)
-        return held < MAX_CONNECTIONS and (held == 0 or self._waiting > len(self._idle))
+        return held < MAX_CALLS and (held == 0 or self._waiting > len(self._idle))
 
     def _connect(self) -> None:
         begun = self._round

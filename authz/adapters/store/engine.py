@@ -35,7 +35,7 @@ from authz.adapters.store.answers import (
     parse_listing,
     parse_version,
 )
-from authz.adapters.store.calls import Calls
+from authz.adapters.store.calls import Calls, Pace
 from authz.adapters.store.connection import (
     LARGE_BYTES,
     SMALL_BYTES,
@@ -90,6 +90,7 @@ class EngineStore:
         self._connections = Connections(locator, self._greet)
         self._watcher = Watcher(locator, self._channel)
         self._calls = Calls()
+        self._pace = Pace()
         self._tags = itertools.count(1)
 
     def start(self) -> None:
@@ -133,7 +134,7 @@ class EngineStore:
         keys = self._keys(f"marks:{mark.key.hex()}", "memory")
         age = repr(now - mark.made_at)
         arguments = mark.attempt, age, ttl_ms, repr(clock), differs + seconds, differs
-        self._run(_Call("use", keys, arguments, is_kept=True), seconds)
+        self._run(_Call("use", keys, arguments, is_kept=True, is_in_check=True), seconds)
 
     def agreed(self, name: str, proposal: bytes, seconds: float) -> bytes:
         """Return the value that all replicas have for a name."""
@@ -147,7 +148,7 @@ class EngineStore:
             part for charge in charges for part in (charge.cost, charge.limit, charge.window)
         )
         try:
-            self._run(_Call("spend", keys, arguments), self._in_check(seconds))
+            self._run(_Call("spend", keys, arguments, is_in_check=True), self._in_check(seconds))
         except ExhaustedError as error:
             if error.at >= len(charges):
                 raise garbage() from None
@@ -207,7 +208,7 @@ class EngineStore:
                 connection = self._connections.take(deadline)
             try:
                 with self._fairly(deadline):
-                    return self._ask(connection, call, deadline)
+                    return self._ask_in_time(connection, call, deadline)
             except StoreAwayError:
                 if not connection.is_closed:  # it has answered that it is not the one to ask
                     connection.close()
@@ -215,6 +216,16 @@ class EngineStore:
                 raise
             finally:
                 self._connections.give_back(connection)
+
+    def _ask_in_time(self, connection: Connection, call: "_Call", deadline: float) -> list[Any]:
+        if not call.is_in_check:  # it may take longer, and waits for longer
+            return self._ask(connection, call, deadline)
+        begun = time.monotonic()
+        self._pace.require(deadline - begun)
+        try:
+            return self._ask(connection, call, deadline)
+        finally:
+            self._pace.took(time.monotonic() - begun)
 
     @contextmanager
     def _fairly(self, deadline: float) -> Iterator[None]:
@@ -249,6 +260,7 @@ class _Call(msgspec.Struct, frozen=True):
 
     Attributes:
         is_kept: whether it counts only when as many replicas have it as the settings say.
+        is_in_check: whether a check waits for it.
         max_bytes: of the answer.
     """
 
@@ -256,4 +268,5 @@ class _Call(msgspec.Struct, frozen=True):
     keys: Sequence[str]
     arguments: Command = ()
     is_kept: bool = False
+    is_in_check: bool = False
     max_bytes: int = SMALL_BYTES

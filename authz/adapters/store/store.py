@@ -13,6 +13,8 @@ import msgspec
 # How far the clocks of servers may differ; each from the store's by half of it. Also longer than
 # the longest wait for a store, so that a mark does not end while it is being made.
 CLOCKS_DIFFER_SECONDS: Final = 5.0
+# Calls at once: an answer takes a fraction of a millisecond, so they are rarely more than 2.
+MAX_CALLS: Final = 16
 
 
 class StoreError(Exception):

@@ -11,6 +11,11 @@ from authz.core.issuer_kind import IssuerKind
 LONG_SECONDS: Final = 3600.0
 # Products whose access tokens have no jti.
 _WITHOUT_ID: Final = frozenset({IssuerKind.ENTRA, IssuerKind.GOOGLE})
+_ON_AN_ABSENT_STORE: Final = (
+    ("replay", "when_away"),
+    ("revocations", "when_away"),
+    ("revocations", "away_after"),
+)
 Warnings = Iterator[tuple[Place, str]]
 
 
@@ -49,9 +54,12 @@ def _nonces_of_one_worker(config: Config) -> Warnings:
 
 
 def _nobody_is_away(config: Config) -> Warnings:
-    """Find a word on an absent store where there is none."""
-    if config.store is None and "when_away" in config.replay.model_fields_set:
-        yield ("replay", "when_away"), "it has no effect without store"
+    """Find words on an absent store where there is none."""
+    if config.store is not None:
+        return
+    for section, key in _ON_AN_ABSENT_STORE:
+        if key in getattr(config, section).model_fields_set:
+            yield (section, key), "it has no effect without store"
 
 
 def _unshared_tokens(config: Config, place: Place) -> Warnings:

@@ -128,6 +128,16 @@ REGRETS: Final = {
         f"##replay: {{when_away: local}}\n{FIRST}",
         "replay.when_away: it has no effect without store",
     ),
+    "revocations while a store is away, without a store": (
+        FIRST,
+        f"##revocations: {{when_away: serve}}\n{FIRST}",
+        "revocations.when_away: it has no effect without store",
+    ),
+    "revocations after a store is away, without a store": (
+        FIRST,
+        f"##revocations: {{away_after: 5m}}\n{FIRST}",
+        "revocations.away_after: it has no effect without store",
+    ),
     **{
         f"the placeholder {placeholder}": (
             AUDIENCE,
