@@ -15,7 +15,8 @@ class ReplaySettings(Settings):
 
     entries: int = Field(default=200_000, ge=1, le=10_000_000)
     """The most proofs and tokens to remember in this process, some 250 bytes each; when full,
-    requests with another are refused. A shared store has its own limit.
+    requests with another are refused. A shared store has its own limit. In either case an agent may
+    have half as many proofs in force at this process.
     """
     when_away: WhenAway = WhenAway.DENY
     """While the shared store does not answer: deny refuses requests with a proof or a one-time

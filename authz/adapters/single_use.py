@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from authz.adapters.agent_shares import AgentShares
 from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.store.memory import MemoryStore
@@ -26,12 +27,12 @@ from authz.adapters.store.store import (
     StoreFullError,
 )
 from authz.core.choice import WhenAway
-from authz.core.reason import Denied, Reason
+from authz.core.reason import RETRY_AFTER, Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
 
 # An answer takes a fraction of a millisecond; to give up sooner would look like the store's fault.
 MIN_SECONDS: Final = 0.01
-_RETRY: Final = (("retry-after", "1"),)
+_RETRY: Final = ((RETRY_AFTER, "1"),)
 
 
 class UseResult(StrEnum):
@@ -79,26 +80,46 @@ class SingleUses:
         self._store = store
         is_local = is_shared and settings.when_away is WhenAway.LOCAL
         self._local = MemoryStore(settings.entries) if is_local else None
+        self._shares = AgentShares(max(1, settings.entries // 2))
         self._counter: LockedCounter[tuple[UseKind, UseResult]] = LockedCounter()
 
     def status(self) -> SingleUseStatus:
         """Return the number of uses so far."""
         return SingleUseStatus(self._counter.counts())
 
-    def use(self, once: SingleUse, attempt: bytes, now: float, seconds: float) -> None:
+    def use(
+        self, once: SingleUse, attempt: bytes, now: float, seconds: float, *, agent: str = ""
+    ) -> None:
         """Check that it is unused and mark it as used, in one step; ``now`` is unix seconds.
 
         Waits for ``seconds`` at most. ``attempt`` names the HTTP request: a proxy may ask again for
-        the same request. Raises Denied: DPOP_PROOF or TOKEN_USED if another request used it or its
-        time has ended, OVERLOADED if no more marks can be kept or no time is left, and
-        STORE_UNAVAILABLE if the store can't say for certain.
+        the same request. ``agent`` is the SPIFFE ID of the agent that makes its proofs, of which it
+        has a share; "" for nobody's. Raises Denied: DPOP_PROOF or TOKEN_USED if another request
+        used it or its time has ended, OVERLOADED if no more marks can be kept or no time is left,
+        and STORE_UNAVAILABLE if the store can't say for certain.
         """
         if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
-        result, detail = self._used(once, attempt, now, seconds)
+        result, detail = self._used_by(agent, once, attempt, now, seconds)
         self._counter.add((once.kind, result))
         if detail:
             raise _refusal(once.kind, result, detail)
+
+    def _used_by(
+        self, agent: str, once: SingleUse, attempt: bytes, now: float, seconds: float
+    ) -> tuple[UseResult, str]:
+        """Return what becomes of a use, as ``_used``: of proofs an agent has its share at most."""
+        # Tokens are as many as their issuer makes.
+        is_counted = bool(agent) and once.kind is UseKind.PROOF
+        try:
+            if is_counted:
+                self._shares.check(agent, now)
+        except StoreFullError as error:
+            return UseResult.FULL, str(error)
+        result, detail = self._used(once, attempt, now, seconds)
+        if is_counted and not detail:
+            self._shares.add(agent, once.until)
+        return result, detail
 
     def _used(
         self, once: SingleUse, attempt: bytes, now: float, seconds: float

@@ -22,6 +22,7 @@ from authz.adapters.store.store import (
 from authz.core.choice import WhenAway
 from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
+from lab.mesh import PAYMENTS, TRAVEL
 
 THREADS = 16
 ROUNDS = 50
@@ -307,3 +308,27 @@ def test_a_full_or_busy_store_is_not_away(error: Exception) -> None:
     store.error = error
 
     assert used(memory) is Reason.OVERLOADED
+
+
+def test_no_agent_takes_all_of_the_memory() -> None:
+    """An agent has half of the memory for proofs; they end, and others have their own half."""
+    memory = in_memory(8)
+
+    def use(agent: str, number: int, now: float) -> str:
+        once = SingleUse(f"{agent}{number}".encode(), now, now + 60.0)
+        found = outcome(lambda: memory.use(once, b"1", now, 1.0, agent=agent))
+        return "" if found is None else found.code
+
+    assert [use(TRAVEL, number, 100.0) for number in range(6)] == [""] * 4 + ["overloaded"] * 2
+    assert use(PAYMENTS, 0, 100.0) == ""
+    assert use(TRAVEL, 6, 159.0) == "overloaded"
+    assert use(TRAVEL, 7, 200.0) == ""
+    assert memory.status().counts[PROOF, UseResult.FULL] == 3
+
+
+def test_tokens_have_no_share() -> None:
+    """Tokens are as many as their issuer makes, whichever agent they are for."""
+    memory = in_memory(8)
+    for number in range(8):
+        once = SingleUse(bytes([number]), 100.0, 160.0, TOKEN)
+        memory.use(once, b"1", 100.0, 1.0, agent=TRAVEL)
