@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.revocations.listing import MAX_LINE_BYTES
 from authz.adapters.revocations.sources import RevocationSources
-from authz.adapters.revocations.store_source import MAX_FOLLOWED, SWEEP_SECONDS, StoreSource
+from authz.adapters.revocations.stored import MAX_FOLLOWED, SWEEP_SECONDS, StoredRevocations
 from authz.core.decision import Agent, Delegation
 from authz.core.reason import Denied, Reason
 from authz.core.revocations import Revocation, read_entry
@@ -37,7 +37,7 @@ class Follower:
         """Begin before the first look."""
         self.store = store
         self.now, self.monotonic, self.generation = START.timestamp(), 0.0, 0
-        self.source = StoreSource(
+        self.source = StoredRevocations(
             store,
             RevocationSettings(**settings),
             self._changed,

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.revocations.sources import RevocationSources
-from authz.adapters.revocations.store_source import StoreSource
+from authz.adapters.revocations.stored import StoredRevocations
 from authz.config import Config, load_text
 from authz.core.decision import Agent, Allow, Delegation
 from authz.core.delegation.status_list_token import StatusList
@@ -139,7 +139,7 @@ class Revoked:
         settings = RevocationSettings(file=str(self.path), away_after=AWAY_AFTER)
         self.sources = RevocationSources(settings, self.store)
         clock: Any = lambda: self.monotonic  # noqa: E731 - of two objects
-        self.sources.store = StoreSource(
+        self.sources.store = StoredRevocations(
             self.store, settings, self.sources._changed, monotonic=clock
         )
         self.in_file: list[Revocation] = []

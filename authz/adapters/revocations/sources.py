@@ -7,7 +7,7 @@ from typing import Final
 from authz.adapters.revocation_file.settings import RevocationSettings
 from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.revocation_file.watched import RevocationFile
-from authz.adapters.revocations.store_source import StoreSource
+from authz.adapters.revocations.stored import StoredRevocations
 from authz.adapters.store.store import Register
 from authz.core.decision import Agent, Delegation
 from authz.core.request import Operation
@@ -31,7 +31,9 @@ class RevocationSources:
         self._lock = threading.Lock()  # two threads add to the generation; readers need none
         self.file = RevocationFile(settings, self._changed)
         self._register = register
-        self.store = None if register is None else StoreSource(register, settings, self._changed)
+        self.store = (
+            None if register is None else StoredRevocations(register, settings, self._changed)
+        )
 
     def _changed(self) -> None:
         with self._lock:

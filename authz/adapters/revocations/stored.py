@@ -37,7 +37,7 @@ SWEPT_AT_ONCE: Final = 1000
 _log: Final = logging.getLogger("authz.revocations")
 
 
-class StoreSource:
+class StoredRevocations:
     """The revocations of the store. One thread looks, another one judges, any thread may check.
 
     Attributes:
