@@ -32,6 +32,7 @@ _LONG = {
     *("test_image.py", "test_freshness.py", "test_policy_model.py", "test_init.py", "test_fuzz.py"),
     *("test_company.py", "test_liveness.py", "test_large_config.py", "test_release.py"),
     *("test_suggested_width.py", "test_trace_export.py", "test_audit_chain.py", "test_cli.py"),
+    *("test_replicas.py", "test_store_failover.py"),
 }
 
 

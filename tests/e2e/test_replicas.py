@@ -1,17 +1,27 @@
-"""Three replicas of two workers behind one Envoy, and one real store: one truth for all of them."""
+"""Three replicas of two workers behind one Envoy, and one real store: one truth for all of them.
+
+A store that fails over is tested with replicas of their own.
+"""
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
+from authz.adapters.store.engine import EngineStore
+from authz.adapters.store.settings import StoreSettings
+from authz.core.revocations import Revocation
 from lab.client import bearer
 from lab.config_builder import LAB
 from lab.dpop import DpopClient
-from lab.mesh import PAYMENTS, TRAVEL
-from support.replicas import Replicas
-from support.world import BALANCE, wait_until
+from lab.mesh import ISSUER, PAYMENTS, TRAVEL, TRUST_DOMAIN, Mesh
+from support.redis_server import SERVICE, sentinel_trio
+from support.replicas import STORE_TIMEOUT, Fleet, Replicas
+from support.world import BALANCE, PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.e2e
 # More of each for those who have the time: CONTRIBUTING names them.
@@ -71,23 +81,23 @@ def test_the_store_is_killed(replicas: Replicas) -> None:
     replicas.seconds_to_revoke("mallory")
     revoked = replicas.request(replicas.token("mallory"))
     plain = replicas.request(replicas.token())
-    assert {worker.ask(plain) for worker in replicas.workers} == {"allow"}
+    assert replicas.answers(plain) == {"allow"}
 
     replicas.redis.kill()
     assert set(replicas.pass_once(used, 12)) <= {"store_unavailable"}
     assert "allow" not in replicas.pass_once(replicas.proven(DpopClient()), 12)
-    assert {worker.ask(revoked) for worker in replicas.workers} <= {
+    assert replicas.answers(revoked) <= {
         "token_revoked",
         "store_unavailable",
     }
-    wait_until(lambda: {w.ask(plain) for w in replicas.workers} == {"store_unavailable"})
+    wait_until(lambda: replicas.answers(plain) == {"store_unavailable"})
     wait_until(lambda: {s.get("/readyz")[0] for s in replicas.mesh.servers} == {503})
     replicas.redis.start()
 
-    wait_until(lambda: {w.ask(plain) for w in replicas.workers} == {"allow"})
+    wait_until(lambda: replicas.answers(plain) == {"allow"})
     assert "allow" not in replicas.pass_once(used, 12)
-    assert {worker.ask(revoked) for worker in replicas.workers} == {"token_revoked"}
-    wait_until(lambda: replicas.pass_once(replicas.proven(DpopClient()), 1) == {"allow": 1})
+    assert replicas.answers(revoked) == {"token_revoked"}
+    replicas.wait_until_one_passes()
     assert "allow" not in replicas.pass_once(used, 12)
 
 
@@ -97,12 +107,12 @@ def test_the_store_is_full(replicas: Replicas) -> None:
     with replicas.redis.admin() as admin:
         admin.config_set("maxmemory", "1")
         refused = replicas.pass_once(replicas.proven(DpopClient()), 12)
-        allowed = {worker.ask(plain) for worker in replicas.workers}
+        allowed = replicas.answers(plain)
         admin.config_set("maxmemory", "0")
 
     assert "allow" not in refused
     assert allowed == {"allow"}
-    wait_until(lambda: replicas.pass_once(replicas.proven(DpopClient()), 1) == {"allow": 1})
+    replicas.wait_until_one_passes()
 
 
 def test_the_store_is_slow(replicas: Replicas) -> None:
@@ -110,7 +120,7 @@ def test_the_store_is_slow(replicas: Replicas) -> None:
     plain = replicas.request(replicas.token())
     replicas.between.delay_seconds = 1.5
     refused = replicas.pass_once(replicas.proven(DpopClient()), 12)
-    allowed = {worker.ask(plain) for worker in replicas.workers}
+    allowed = replicas.answers(plain)
     reply = replicas.mesh.agent(TRAVEL).request(
         "GET", BALANCE, [("authorization", f"Bearer {replicas.token()}")]
     )
@@ -119,5 +129,36 @@ def test_the_store_is_slow(replicas: Replicas) -> None:
     assert "allow" not in refused
     assert allowed <= {"allow", "store_unavailable"}
     assert reply.status in {200, 503}
-    wait_until(lambda: {w.ask(plain) for w in replicas.workers} == {"allow"})
-    wait_until(lambda: replicas.pass_once(replicas.proven(DpopClient()), 1) == {"allow": 1})
+    wait_until(lambda: replicas.answers(plain) == {"allow"})
+    replicas.wait_until_one_passes()
+
+
+def test_a_failover(tmp_path: Path) -> None:
+    """When another server becomes the primary one, no proof passes again, and no entry is lost."""
+    with sentinel_trio() as trio:
+        store = {
+            "sentinel": {"addresses": [trio.sentinel.address], "service": SERVICE},
+            "insecure": True,
+            "timeout": STORE_TIMEOUT,
+            "acknowledged_by": 1,
+        }
+        changes = LAB.with_(("store",), store)
+        settings = StoreSettings.model_validate({**store, "timeout": "5s"}, strict=False)
+        with (
+            Mesh(tmp_path, 2, changes=changes) as mesh,
+            Fleet(mesh) as fleet,
+            closing(EngineStore(settings, TRUST_DOMAIN)) as operator,
+        ):
+            operator.start()
+            fleet.wait_until_one_passes()
+            used, revoked = fleet.proven(DpopClient()), fleet.request(fleet.token("mallory"))
+            assert fleet.pass_once(used, 1) == {"allow": 1}
+            entry = Revocation(issuer=ISSUER, subject="mallory")
+            operator.add({entry.id: msgspec.json.encode(entry)}, "a test", PATIENCE_SECONDS)
+            wait_until(lambda: fleet.answers(revoked) == {"token_revoked"})
+
+            trio.fail_over()
+            assert "allow" not in fleet.pass_once(used, 12)
+            fleet.wait_until_one_passes()
+            assert "allow" not in fleet.pass_once(used, 12)
+            assert fleet.answers(revoked) == {"token_revoked"}

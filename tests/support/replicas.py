@@ -71,52 +71,31 @@ class Load:
     statuses: Counter[int] = field(default_factory=Counter)
 
 
-class Replicas(AbstractContextManager["Replicas"]):
-    """The mesh, its store, and a proxy between them that can be slow, or cut them off.
+class Fleet(AbstractContextManager["Fleet"]):
+    """All workers of a mesh's servers, asked directly.
 
     Attributes:
-        redis: the real store.
-        between: the proxy through which all replicas reach it.
-        store: a client of the store that is not behind the proxy, as an operator's.
-        workers: all workers of all replicas.
+        mesh: whose servers they are of.
+        workers: all of them.
     """
 
-    def __init__(
-        self, folder: Path, changes: ConfigBuilder = LAB, *, servers: int = SERVERS
-    ) -> None:
-        """Start all of it; ``changes`` are of the replicas' config."""
-        with ExitStack() as opened:
-            self.redis = opened.enter_context(RedisServer())
-            self.between = opened.enter_context(SlowProxy(self.redis.port))
-            self.mesh = opened.enter_context(
-                Mesh(folder, servers, WORKERS, changes=shared(self.between.address).and_(changes))
-            )
-            settings = StoreSettings(
-                url=f"redis://{self.redis.address}", insecure=True, timeout=2.0
-            )
-            self.store = opened.enter_context(closing(EngineStore(settings, TRUST_DOMAIN)))
-            self.store.start()
-            sockets = [socket for server in self.mesh.servers for socket in server.sockets]
-            self.workers = [Replica(socket) for socket in sockets]
-            for worker in self.workers:
-                opened.callback(worker.channel.close)
-            self._opened = opened.pop_all()
-        self.svid = self.mesh.authority.issue(TRAVEL)
+    def __init__(self, mesh: Mesh) -> None:
+        """Open a channel to each."""
+        self.mesh = mesh
+        sockets = [socket for server in mesh.servers for socket in server.sockets]
+        self.workers = [Replica(socket) for socket in sockets]
+        self._svid = mesh.authority.issue(TRAVEL)
         self._numbers = count()
 
-    def __enter__(self) -> Self:
-        """Wait until a proof passes: those that are older than the store's memory do not."""
-        wait_until(lambda: self.pass_once(self.proven(DpopClient()), 1) == {"allow": 1})
-        return self
-
     def __exit__(self, *_: object) -> None:
-        """Stop all of it."""
-        self._opened.close()
+        """Close the channels."""
+        for worker in self.workers:
+            worker.channel.close()
 
     def request(self, token: str, scheme: str = "Bearer", **headers: str) -> bytes:
         """Return the bytes of a check for the balance, with an id of its own."""
         given = [("authorization", f"{scheme} {token}"), *headers.items()]
-        message = check_request(self.svid, given)
+        message = check_request(self._svid, given)
         message.attributes.request.http.id = f"request-{next(self._numbers)}"
         return message.SerializeToString()
 
@@ -129,6 +108,59 @@ class Replicas(AbstractContextManager["Replicas"]):
         token = self.token(cnf=client.confirmation)
         proof = client.proof(token, "GET", f"{ORIGIN}{BALANCE}")
         return lambda: self.request(token, "DPoP", dpop=proof)
+
+    def pass_once(self, request: Callable[[], bytes], times: int) -> Counter[str]:
+        """Ask so often with requests of one proof, all workers at once, and count the answers."""
+        workers = cycle(self.workers)
+        with ThreadPoolExecutor(_SENDERS) as pool:
+            asked = [pool.submit(next(workers).ask, request()) for _ in range(times)]
+            return Counter(call.result() for call in asked)
+
+    def wait_until_one_passes(self) -> None:
+        """Wait until a proof passes: those that are older than the store's memory do not."""
+        wait_until(lambda: self.pass_once(self.proven(DpopClient()), 1) == {"allow": 1})
+
+    def answers(self, request: bytes) -> set[str]:
+        """Return what the workers answer to a request."""
+        return {worker.ask(request) for worker in self.workers}
+
+
+class Replicas(Fleet):
+    """The mesh, its store, and a proxy between them that can be slow, or cut them off.
+
+    Attributes:
+        redis: the real store.
+        between: the proxy through which all replicas reach it.
+        store: a client of the store that is not behind the proxy, as an operator's.
+    """
+
+    def __init__(
+        self, folder: Path, changes: ConfigBuilder = LAB, *, servers: int = SERVERS
+    ) -> None:
+        """Start all of it; ``changes`` are of the replicas' config."""
+        with ExitStack() as opened:
+            self.redis = opened.enter_context(RedisServer())
+            self.between = opened.enter_context(SlowProxy(self.redis.port))
+            mesh = opened.enter_context(
+                Mesh(folder, servers, WORKERS, changes=shared(self.between.address).and_(changes))
+            )
+            settings = StoreSettings(
+                url=f"redis://{self.redis.address}", insecure=True, timeout=2.0
+            )
+            self.store = opened.enter_context(closing(EngineStore(settings, TRUST_DOMAIN)))
+            self.store.start()
+            super().__init__(mesh)
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        """Wait until a proof passes."""
+        self.wait_until_one_passes()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop all of it."""
+        super().__exit__()
+        self._opened.close()
 
     def revoke(self, entry: Revocation) -> None:
         """Write a revocation into the store, as ``authz revoke`` does."""
@@ -151,13 +183,6 @@ class Replicas(AbstractContextManager["Replicas"]):
                 time.sleep(0.002)
             assert reason == "token_revoked"
         return time.monotonic() - begun
-
-    def pass_once(self, request: Callable[[], bytes], times: int) -> Counter[str]:
-        """Ask so often with requests of one proof, all workers at once, and count the answers."""
-        workers = cycle(self.workers)
-        with ThreadPoolExecutor(_SENDERS) as pool:
-            asked = [pool.submit(next(workers).ask, request()) for _ in range(times)]
-            return Counter(call.result() for call in asked)
 
     def remembered_seconds(self, seconds: float) -> list[float]:
         """Return what remembered checks take, asked of one worker after the other for a while."""
