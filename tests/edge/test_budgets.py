@@ -307,7 +307,7 @@ ORDERS: list[tuple[list[Any], list[str]]] = [
     ([None], ["policy_denied"]),
     ([[1]], ["policy_denied"]),
     ([-1], ["policy_denied"]),
-    ([-0.0], ["allow"]),
+    ([-0.0], ["policy_denied"]),  # as -1e-400 is read
     ([1e30], ["policy_denied"]),
 ]
 
