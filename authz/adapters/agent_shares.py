@@ -12,6 +12,7 @@ from authz.adapters.store.store import StoreFullError
 # Agents with proofs in force; beyond this number, the one that began first is counted anew.
 MAX_AGENTS: Final = 100_000
 _LONGEST_SECONDS: Final = 700.0  # that a proof is remembered: the longest max_age, and differences
+_MOST_ENDS: Final = 1000  # seconds in which proofs of an agent end, with some that have passed
 
 
 class AgentShares:
@@ -29,12 +30,13 @@ class AgentShares:
     def check(self, agent: str, now: float) -> None:
         """Require room for another proof; ``now`` is unix seconds. Raises StoreFullError."""
         with self._lock:
-            self._now = max(self._now, now)
+            self._now = now  # not the latest so far: after a clock that went forward all had ended
             ends = self._agents.get(agent)
-            if ends is None or ends.total() < self._most:  # no more than a sum of 700 numbers
+            if ends is None:
                 return
-            for second in [second for second in ends if second < self._now]:
-                del ends[second]
+            if len(ends) >= _MOST_ENDS or ends.total() >= self._most:
+                for second in [second for second in ends if second < now]:
+                    del ends[second]
             if ends.total() >= self._most:
                 raise StoreFullError("the agent has too many proofs that may still be used")
 
