@@ -101,7 +101,7 @@ class CheckPool:
             self._threads += 1
         try:
             threading.Thread(target=self._work, name="check", daemon=True).start()
-        except RuntimeError:
+        except BaseException:  # a lack of memory too: a thread counted for ever is a place lost
             with self._lock:
                 self._threads -= 1
             raise

@@ -1,7 +1,8 @@
 """The threads that answer checks: few work at a time, and who waits holds no one up."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -101,3 +102,26 @@ def test_a_system_without_threads(pool: CheckPool, monkeypatch: pytest.MonkeyPat
     with pool.lend():
         assert pool._threads == 2
     finish(pool)
+
+
+def raising(error: BaseException) -> Callable[[threading.Thread], None]:
+    """Return what takes the place of a start that fails."""
+
+    def begin(_thread: threading.Thread) -> None:
+        raise error
+
+    return begin
+
+
+def test_a_thread_that_can_not_begin_is_not_counted(
+    pool: CheckPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the system lacks, the place is free again, and a later lender has its thread."""
+    for error in (RuntimeError("no threads"), MemoryError()):
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", raising(error))
+            with suppress(MemoryError), pool.lend():
+                pass
+        assert pool.status().threads == 2
+    with pool.lend():
+        assert pool.status().threads == 3
