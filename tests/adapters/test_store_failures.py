@@ -1,5 +1,6 @@
 """A store's server that dies, forgets, fills up, stays silent or lies: nothing is used twice."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -482,3 +483,34 @@ def test_a_forgotten_mark_is_not_made() -> None:
         for _ in range(2):
             with pytest.raises(StoreForgotError):
                 store.use(old_mark(), time.time(), SECONDS)
+
+
+def test_a_silent_server_holds_up_no_stop() -> None:
+    """A close waits for no answer: its time is not in what a server's stop may take."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        store = EngineStore(StoreSettings(url=f"redis://127.0.0.1:{port}", insecure=True), "silent")
+        store.watch(lambda: None)
+        store.start()
+        asked = [silent.accept()[0] for _ in range(2)]  # to ask, and to watch
+        begun = time.monotonic()
+        store.close()
+        seconds = time.monotonic() - begun
+        for each in asked:
+            each.close()
+
+    assert seconds < 1.3  # and not two seconds, or four
+
+
+def test_a_close_ends_the_calls_that_wait(proxy: SlowProxy) -> None:
+    """Calls that wait, for a connection or an answer, end with errors, and none hangs."""
+    with opened_store("closed", url=url(proxy)) as store:
+        ready(store)
+        proxy.hang()
+        with ThreadPoolExecutor(40) as pool:
+            asked = [
+                pool.submit(store.spend, [Charge(b"a", 1, 9, 60.0)], 0.0, 3.0) for _ in range(39)
+            ]
+            store.close()
+            errors = {type(each.exception(SECONDS)) for each in asked}
+    assert errors <= {StoreAwayError, StoreBusyError}

@@ -115,13 +115,16 @@ class Connections:
         self._change.notify()
 
     def close(self) -> None:
-        """End the thread and the connections."""
+        """End the connections, and have the thread end: it may be making another one."""
         with self._change:
             self._is_closed = True
             self._drop_all()
             self._freed.notify_all()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread's end, for so long at most."""
         if self._thread.is_alive():
-            self._thread.join(CONNECT_SECONDS)
+            self._thread.join(seconds)
 
     def _keep(self) -> None:
         while not self._is_closed:

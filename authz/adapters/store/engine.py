@@ -65,6 +65,7 @@ from authz.adapters.store.watcher import Watcher
 
 MAX_REVOCATIONS: Final = 100_000
 MAX_CHANGES: Final = 10_000  # that are kept for the history
+CLOSE_SECONDS: Final = 0.5  # that a stop waits for its threads
 _MIN_TTL_MS: Final = 1000
 _WAIT_PART: Final = 0.9  # of the time that is left, so that the answer comes in time
 _LEAST_SECONDS: Final = 0.005  # for a question; a connection is lost if its answer is late
@@ -99,9 +100,15 @@ class EngineStore:
         self._watcher.start()
 
     def close(self) -> None:
-        """End its threads and connections."""
+        """End its threads and connections, within CLOSE_SECONDS.
+
+        A thread that waits for a silent server, or a resolver, ends by itself, and changes nothing.
+        """
+        deadline = in_seconds(CLOSE_SECONDS)
         self._watcher.close()
         self._connections.close()
+        for part in (self._watcher, self._connections):
+            part.join(max(0.0, deadline - time.monotonic()))
 
     def status(self) -> StoreStatus:
         """Return its state, without waiting."""
@@ -203,19 +210,23 @@ class EngineStore:
     def _run(self, call: "_Call", seconds: float) -> list[Any]:
         """Run a script, and return its answer after the status."""
         deadline = in_seconds(seconds)
+        connection: Connection | None = None
         with self._calls.counted(call.name):
-            with self._fairly(deadline):
-                connection = self._connections.take(deadline)
             try:
+                with self._fairly(deadline):
+                    connection = self._connections.take(deadline)
                 with self._fairly(deadline):
                     return self._ask_in_time(connection, call, deadline)
             except StoreAwayError:
-                if not connection.is_closed:  # it has answered that it is not the one to ask
+                if (
+                    connection and not connection.is_closed
+                ):  # it answered that it is not to be asked
                     connection.close()
                     self._connections.reset()
                 raise
-            finally:
-                self._connections.give_back(connection)
+            finally:  # whatever happened since it was taken
+                if connection:
+                    self._connections.give_back(connection)
 
     def _ask_in_time(self, connection: Connection, call: "_Call", deadline: float) -> list[Any]:
         if not call.is_in_check:  # it may take longer, and waits for longer

@@ -50,10 +50,13 @@ class Watcher:
                 self._thread.start()
 
     def close(self) -> None:
-        """End the thread; it may wait for an answer a little longer."""
+        """Have the thread end, without waiting for it: it may still wait for an answer."""
         self._closing.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread's end, for so long at most."""
         if self._thread is not None:
-            self._thread.join(CONNECT_SECONDS)
+            self._thread.join(seconds)
 
     def _watch(self) -> None:
         while not self._closing.is_set():
