@@ -6,6 +6,9 @@ as used, and budgets are spent (``authz.edge.consuming``). Each of these waits o
 caller's deadline, and not at all if too many checks already wait. Steps 1 to 3 do not wait. So only
 a learner, a decision point and a store that replicas share need a wait, and a caller that must not
 wait gets no decision.
+
+An allow that waited is looked at again before it is given: it must not have ended meanwhile, and if
+keys, status lists or revocations have changed, the first three steps must still allow.
 """
 
 from collections.abc import Callable
@@ -37,16 +40,20 @@ class Decider:
         bulkhead: Bulkhead,
         is_overloaded: Callable[[], bool],
         clock: Clock,
+        *,
+        generation: Callable[[], int],
     ) -> None:
         """Take the parts to work with, as in ``ServiceParts``.
 
-        ``learning`` learns missing facts, ``consumption`` takes the last steps.
+        ``learning`` learns missing facts, ``consumption`` takes the last steps, and ``generation``
+        returns that of keys, status lists and revocations: another number after each change.
         """
         self._learning = learning
         self._consumption = consumption
         self._bulkhead = bulkhead
         self._is_overloaded = is_overloaded
         self._clock = clock
+        self._generation = generation
 
     def decide(
         self,
@@ -67,20 +74,44 @@ class Decider:
         busy = self._busy(time_remaining)
         if busy is not None:  # cached decisions are still answered
             return busy
+        generation = self._generation()  # first: a change during the steps shows
         decision = snapshot.authorizer.decide(check.request, now)  # steps 1 to 3
         if isinstance(decision, Allow) and _is_final(snapshot, decision):
             return decision
         if not may_wait and self._takes_a_wait(snapshot, decision):
             return None
         decision = self._learned(snapshot, check.request, decision, time_remaining, waits)
-        if isinstance(decision, Deny):
+        if isinstance(decision, Deny) or _is_final(snapshot, decision):
             return decision
-        progress = decision.progress
+        until = decision.valid_until
+        taken = self._taken(snapshot, check, decision, time_remaining, decision_id, waits=waits)
+        now = self._clock.wall()
+        is_as_before = now < until and generation == self._generation()
+        if isinstance(taken, Deny) or is_as_before or not may_wait:
+            return taken
+        # It has waited, perhaps for seconds. The second decision only refuses: what the first has
+        # taken and noted stays as it is.
+        again = snapshot.authorizer.decide(check.request, now)
+        again = self._learned(snapshot, check.request, again, time_remaining, waits)
+        return again if isinstance(again, Deny) else taken
+
+    def _taken(
+        self,
+        snapshot: Snapshot,
+        check: DecodedCheck,
+        allow: Allow,
+        time_remaining: TimeRemaining,
+        decision_id: str,
+        *,
+        waits: Waits | None,
+    ) -> Decision:
+        """Return the decision after the steps 4 to 6, which may wait, and only refuse."""
+        progress = allow.progress
         try:
             with waiting(waits if snapshot.decision_point else None, "decision point"):  # step 4
-                decision = self._confirmed(snapshot, decision, time_remaining, decision_id)
+                allow = self._confirmed(snapshot, allow, time_remaining, decision_id)
             consume = self._consumption.consume  # steps 5 and 6
-            return consume(decision, check, decision_id, time_remaining, waits)
+            return consume(allow, check, decision_id, time_remaining, waits)
         except Denied as denied:
             return progress.refuse(denied)
 

@@ -109,7 +109,12 @@ class CheckService:
         learning = Learning(learners, parts.bulkhead)
         consumption = Consumption(parts.single_uses, parts.spender, parts.bulkhead, parts.clock)
         self._decider = Decider(
-            learning, consumption, parts.bulkhead, parts.is_overloaded, parts.clock
+            learning,
+            consumption,
+            parts.bulkhead,
+            parts.is_overloaded,
+            parts.clock,
+            generation=lambda: parts.keys.generation + parts.revocations.generation,
         )
         self.judge = self._decider.judge
         self.presentations = Presentations()

@@ -26,10 +26,12 @@ from authz.config import ConfigError, load_text
 from authz.core.decision import Actor, Agent, Allow, Delegation, Mode, Permit
 from authz.core.reason import Denied
 from authz.core.request import Call, CallKind, MessageProtocol, Operation
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.core.spiffe import SpiffeId
 from authz.review.config_check.file_checks import file_problems
 from lab.ca import Authority
-from lab.config_builder import LAB, ConfigBuilder
+from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.dpop import DpopClient
 from lab.issuer import MADE
 from lab.mesh import ISSUER, ORCHESTRATOR, PAYMENTS, TRAVEL, Mesh
@@ -96,6 +98,7 @@ MCP = LAB.with_routes("[{name: tools, paths: [/mcp], protocol: mcp}]").with_rule
     "finance-read",
     "[{hosts: ['*'], methods: [POST], paths: [/mcp], scopes: [], mcp: {tools: ['*']}}]",
 )
+EXACT = LAB.with_((*AT_ISSUER, "clock_skew"), "0s")
 
 
 def an_allow(agent: str = TRAVEL, **changes: Any) -> Allow:
@@ -614,6 +617,34 @@ def test_deadline_within_the_callers(
         assert reason_of(world.check(message, 0.04)) == "pdp_unavailable"
         assert pdp.fetches == 1
         gate.set()
+
+
+def test_what_is_revoked_during_the_wait_is_refused(tmp_path: Path, pdp: ScriptedServer) -> None:
+    """A yes that comes after the revocation is none."""
+    gate = threading.Event()
+    with asking(tmp_path, pdp) as world, ThreadPoolExecutor(1) as pool:
+        pdp.serve(held(gate, YES))
+        revoked = pool.submit(world.ask, world.token())
+        until(lambda: pdp.fetches == 1)
+        world.revocations.file.current = Revocations((Revocation(agent=TRAVEL),))
+        world.revocations.generation += 1
+        gate.set()
+        assert reason_of(revoked.result(SECONDS)) == "agent_suspended"
+        assert world.audit_records()[-1]["decision"] == "deny"
+
+
+def test_what_ended_during_the_wait_is_refused(tmp_path: Path, pdp: ScriptedServer) -> None:
+    """A yes that comes after the token's end is none."""
+    gate = threading.Event()
+    with asking(tmp_path, pdp, changes=EXACT) as world, ThreadPoolExecutor(1) as pool:
+        pdp.serve(held(gate, YES))
+        end = int(time.time()) + 2
+        token = world.token(exp=end, iat=end - 60)
+        answer = pool.submit(world.ask, token)
+        until(lambda: pdp.fetches == 1)
+        until(lambda: reason_of(world.ask(token, path="/forbidden")) == "token_expired")
+        gate.set()
+        assert reason_of(answer.result(SECONDS)) == "token_expired"
 
 
 def test_without_a_deadline(tmp_path: Path, pdp: ScriptedServer) -> None:

@@ -25,6 +25,8 @@ from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.single_use import SingleUses
 from authz.core.decision import Allow
 from authz.core.reason import Denied
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from authz.core.single_use import SingleUse
 from authz.core.spiffe.spiffe_id import SpiffeId
 from authz.edge.bulkhead import Bulkhead
@@ -34,7 +36,7 @@ from authz.edge.envoy.reader import read_check
 from authz.edge.waits import Waits
 from lab.config_builder import AT_ISSUER, LAB, ConfigBuilder
 from lab.dpop import DpopClient
-from lab.mesh import sample_of
+from lab.mesh import TRAVEL, sample_of
 from support.child import with_support
 from support.redis_server import RedisServer
 from support.slow_proxy import SlowProxy
@@ -343,6 +345,21 @@ def test_few_checks_wait_for_the_store(own: tuple[RedisServer, World]) -> None:
 
     assert reason_of(answer) == "overloaded"
     assert reasons <= {"allow", "store_unavailable"}
+
+
+def test_what_is_revoked_during_the_wait_is_refused(own: tuple[RedisServer, World]) -> None:
+    """A use that the store confirms after its agent was revoked allows nothing."""
+    server, world = own
+    prover = Prover(world)
+    wait_until(fresh(prover))
+    server.pause()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(prover.ask, prover.proof())
+        wait_until(lambda: world.parts.bulkhead.status().waiting == 1)
+        world.revocations.file.current = Revocations((Revocation(agent=TRAVEL),))
+        world.revocations.generation += 1
+        server.resume()
+        assert asked.result() == "agent_suspended"
 
 
 def test_a_flood_of_an_agent_leaves_the_store_to_others(
