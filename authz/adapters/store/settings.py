@@ -24,9 +24,11 @@ MAX_TIMEOUT_SECONDS: Final = 5.0
 def _store_url(text: str) -> str:
     parts = urlsplit(text)
     try:
-        parts.port  # noqa: B018 - it raises for what is no port
+        has_port = parts.port != 0
     except ValueError:
-        raise ValueError("must have a numeric port, such as 6379") from None
+        has_port = False
+    if not has_port:
+        raise ValueError("must have a port from 1 to 65535, such as 6379")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user or password: set user and password_file")
     if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
