@@ -139,7 +139,9 @@ def test_a_file_of_another_machine(both: Told, tmp_path: Path) -> None:
     (tmp_path / "revoked").unlink()
     status, out, err = both("revoke", "--agent", TRAVEL)
     assert (status, err) == (0, "")
-    assert "only there, as the file can't be written: " in out
+    written, missing = out.splitlines()[1:3]
+    assert written.startswith("on every server of namespace ")
+    assert missing.startswith("only there, as the file can't be written: ")
     status, out, _ = both("revoke", "--agent", PAYMENTS, "--json")
     places = json.loads(out)["sources"]
     assert status == 0

@@ -140,7 +140,7 @@ def _lines(
     options: argparse.Namespace, entry: Revocation, tried: Sequence[_Tried]
 ) -> Iterator[str]:
     yield one_line(f"revoked; takes effect within a second: {entry.line.decode()}")
-    for each in tried:
+    for each in sorted(tried, key=lambda each: not each.is_written):
         if each.is_written:
             yield f"on {each.source.counts_on}"
         elif not each.is_failure:
