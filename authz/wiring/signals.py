@@ -28,7 +28,10 @@ def open_signals(config: Config, keys: KeyStore, store: Store) -> Signals | None
     if settings is None:
         return None
     # Nobody may log out for days; a transmitter is asked for verification events.
-    counts = SignalCounts(frozenset(sender.issuer for sender in settings.transmitters))
+    counts = SignalCounts(
+        frozenset(sender.issuer for sender in settings.transmitters),
+        frozenset(provider.issuer for provider in settings.logout),
+    )
     intake = Intake(_writer(config, store), counts)
     issuers = {issuer.issuer: issuer for issuer in config.issuers}
     own_keys = KeyStore(_own_sources(settings, issuers))

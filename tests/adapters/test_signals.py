@@ -44,6 +44,17 @@ def nothing_revoked(request: pytest.FixtureRequest) -> None:
         receiving.token_file.write_text(TOKEN)
 
 
+def test_what_alerts_watch_begins_with_zero(receiving: Receiving) -> None:
+    """A single one, of any event, is an increase only if a scrape has seen 0 before."""
+    told = receiving.signals.status().signals
+    for event in ("session-revoked", "other", "logout"):
+        assert (ISSUER, event, SignalResult.UNMAPPED) in told
+    for event in ("other", "logout"):  # that of a token that is not valid
+        assert (ISSUER, event, SignalResult.REFUSED) in told
+        assert (ISSUER, event, SignalResult.FAILED) in told
+    assert (ISSUER, "verification", SignalResult.REFUSED) not in told
+
+
 def test_a_session_revoked(receiving: Receiving) -> None:
     """What a principal was issued before the event is revoked once the event is taken."""
     now = int(time.time())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz.adapters.store.calls import Pace
+from authz.adapters.store.calls import CallResult, Calls, Pace
 from authz.adapters.store.store import StoreBusyError
 
 
@@ -32,3 +32,11 @@ def test_who_has_the_whole_timeout_asks() -> None:
     pace.require(0.09)
     with pytest.raises(StoreBusyError):
         pace.require(0.05)
+
+
+@pytest.mark.parametrize("result", [CallResult.FORGOT, CallResult.FULL])
+def test_what_alerts_watch_begins_with_zero(result: CallResult) -> None:
+    """A single one is an increase only if a scrape has seen 0 before."""
+    counts = Calls().counts()
+    assert counts["use", result] == 0
+    assert not any(counts.values())

@@ -139,7 +139,9 @@ def test_a_file_of_another_machine(both: Told, tmp_path: Path) -> None:
     (tmp_path / "revoked").unlink()
     status, out, err = both("revoke", "--agent", TRAVEL)
     assert (status, err) == (0, "")
-    assert "only there, as the file can't be written: " in out
+    written, missing = out.splitlines()[1:3]
+    assert written.startswith("on every server of namespace ")
+    assert missing.startswith("only there, as the file can't be written: ")
     status, out, _ = both("revoke", "--agent", PAYMENTS, "--json")
     places = json.loads(out)["sources"]
     assert status == 0
@@ -166,6 +168,7 @@ def test_history(told: Told) -> None:
     assert rows[2].endswith("found abroad")
     assert count.startswith("3 changes in ")
 
+    assert told("revocations", "--history", "-n", "0")[:2] == (0, f"0 {count[2:]}\n")
     flags = "--history", "--json", "--agent", TRAVEL, "-n", "2"
     changes = json.loads(told("revocations", *flags)[1])["changes"]
     assert [(one["by"], one["is_added"], one["note"]) for one in changes] == [
@@ -209,6 +212,7 @@ def test_everything(told: Told) -> None:
     """A stop of everything needs a note, says what it does, and is taken back by its flag."""
     status, out, err = told("revoke", "--everything")
     assert (status, out, "--note" in err) == (2, "", True)
+    assert told("revoke", "--everything", "--note", " ")[0] == 2
     assert listed(told) == []
     status, out, _ = told("revoke", "--everything", "--note", "incident 4711")
     assert status == 0
@@ -269,7 +273,7 @@ def test_which_tokens(told: Told, flags: tuple[str, ...], is_timed: bool) -> Non
     assert ("before" in entry) == is_timed
 
 
-def test_times(told: Told) -> None:
+def test_times(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
     """An entry ends when it says; a past time, and times that exclude each other, are refused."""
     now = datetime.now(UTC)
     status, out, _ = told("revoke", "--agent", TRAVEL, "--expires", "2h")
@@ -277,12 +281,95 @@ def test_times(told: Told) -> None:
     [entry] = listed(told)
     ends = datetime.fromisoformat(entry["expires"])
     assert timedelta(hours=1) < ends - now < timedelta(hours=3)
-    with pytest.raises(SystemExit):
-        told("revoke", "--agent", TRAVEL, "--expires", "2020-01-01T00:00:00Z")
+    for past in ("2020-01-01T00:00:00Z", "0s"):
+        with pytest.raises(SystemExit, match="2"):
+            told("revoke", "--agent", TRAVEL, "--expires", past)
+        assert f"{past!r} is not a time to come" in capsys.readouterr().err
     flags = "--issuer", ISSUER, "--any-time", "--before", "2026-01-01T00:00:00Z"
     status, _, err = told("revoke", *flags)
     assert (status, "contradict each other" in err) == (2, True)
     assert len(listed(told)) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--before", "2026-11-25T10:00:00+01:00:30"),  # JSON would lose the seconds of the zone
+        ("--before", "0001-01-01T00:00:00+14:00"),  # the year 0 in UTC
+        ("--expires", "9999-12-31T23:59:59-14:00"),
+        ("--note", "caf\udce9"),  # how Python reads bytes that are not UTF-8
+        ("--by", "caf\udce9"),
+        ("--subject", "caf\udce9"),
+    ],
+)
+def test_what_an_entry_can_not_hold(
+    told: Told, capsys: pytest.CaptureFixture[str], flag: str, value: str
+) -> None:
+    """Times that do not exist in UTC, and bytes that are no text, are errors of usage."""
+    with pytest.raises(SystemExit, match="2"):
+        told("revoke", "--issuer", ISSUER, flag, value)
+    assert f"argument {flag}: {value!r} is n" in capsys.readouterr().err
+    assert listed(told) == []
+
+
+def test_times_of_others(told: Told, tmp_path: Path, server: RedisServer) -> None:
+    """An entry that another wrote, with a time that does not exist in UTC, is listed nevertheless.
+
+    It hides no other entry.
+    """
+    line = f'{{"issuer":"{ISSUER}","before":"0001-01-01T00:00:00+14:00"}}'
+    with server.admin() as client:
+        client.hset(f"{{authz:{tmp_path.name}}}:revocations", read_entry(line.encode()).id, line)
+    told("revoke", "--agent", TRAVEL)
+    status, out, _ = told("revocations")
+    assert (status, "0001-01-01T00:00:00+14:00" in out, TRAVEL in out) == (0, True, True)
+
+
+def test_what_a_terminal_would_interpret(told: Told) -> None:
+    """Control characters, and those that turn text around, are shown as escapes."""
+    _, out, _ = told("revoke", "--agent", TRAVEL, "--note", "\x85\u202eevil\x7f", "--by", "a\x9b")
+    assert "\\x85\\u202eevil\\x7f" in out
+    assert all(line.isprintable() for line in out.splitlines())
+    assert listed(told)[0]["note"] == "\x85\u202eevil\x7f"
+
+
+def test_an_address_written_otherwise(told: Told) -> None:
+    """An entry on an address is found, and taken back, however the address is written."""
+    told("revoke", "--issuer", ISSUER, "--email", "Alice@Corp.Example")
+    other = "--issuer", ISSUER, "--email", "alice@corp.example"
+    assert len(listed(told, *other)) == 1
+    assert len(json.loads(told("revocations", "--history", "--json", *other)[1])["changes"]) == 1
+    assert told("revocations", *other, "--take-back")[0] == 0
+    assert listed(told) == []
+
+
+def test_a_long_note_on_taking_back(told: Told) -> None:
+    """The history keeps each note, so that it is bounded like an entry."""
+    told("revoke", "--agent", TRAVEL)
+    flags = "--agent", TRAVEL, "--take-back"
+    status, out, err = told("revocations", *flags, "--note", "x" * 20_000)
+    assert (status, out, "at most" in err) == (2, "", True)
+    assert len(listed(told)) == 1
+
+
+def test_interrupted(both: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who interrupts a command that waits for the store is told what is in force already."""
+
+    def wait(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sources.StoreSource, "add", wait)
+        status, out, err = both("revoke", "--agent", TRAVEL)
+    assert (status, out.startswith("revoked; ")) == (1, True)
+    assert "NOT CERTAINLY REVOKED on every server of namespace" in err
+    assert both("revoke", "--agent", TRAVEL, "--source", "store")[0] == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(sources.FileSource, "take_back", wait)
+        flags = [each for entry in listed(both) for each in ("--id", entry["id"])]
+        status, out, err = both("revocations", *flags, "--take-back")
+    assert (status, out.startswith("taken back: ")) == (1, True)
+    assert "not certainly taken back on every server that reads" in err
 
 
 @pytest.fixture
@@ -314,6 +401,8 @@ def test_a_store_that_is_away(
     assert (status, len(found["entries"])) == (1, 2)
     assert [bool(one["error"]) for one in found["sources"]] == [False, True]
     assert "the store can't be read" in err
+    status, out, err = told("revocations", "--history")
+    assert (status, out.splitlines()[-1]) == (1, f"2 changes in {path}")
     before = path.read_bytes()
     status, out, err = told("revocations", "--agent", TRAVEL, "--take-back")
     assert (status, out, path.read_bytes()) == (1, "", before)

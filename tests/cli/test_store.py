@@ -56,6 +56,15 @@ def test_a_user_who_may_only_read(
     assert "too narrow: add +hincrby +xadd +publish" in capsys.readouterr().out
 
 
+def test_a_database_that_it_has_not(
+    config: Path, server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The problem names what is wrong in the URL."""
+    edit(config, LAB.with_section("store", f"{{url: '{server.url}/9999', insecure: true}}"))
+    assert run("store", str(config)) == 1
+    assert "no database of the number at the end of url" in capsys.readouterr().out
+
+
 def test_a_store_that_would_evict(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The problem names the setting, and the status is 1."""
     with RedisServer("maxmemory-policy allkeys-lru") as server:

@@ -88,6 +88,18 @@ def test_budgets(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["budgets"] == {"finance-read/0": 1.0}
 
 
+def test_what_is_not_looked_at(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An allow says that the store was not asked: who is revoked there is refused by servers."""
+    store = {"url": "unix:///nonexistent/valkey.sock"}
+    edit(config, LAB.with_(("store",), store))
+    asked = "explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"
+    assert run(*asked, "--scope", "balance:read") == 0
+    unseen = "not looked at: what is revoked in the store (authz revocations lists it)"
+    assert unseen in capsys.readouterr().out
+    assert run(*asked, "--scope", "other") == 1
+    assert "not looked at" not in capsys.readouterr().out
+
+
 def test_flags(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Claims, headers, roles, actors, age and time all reach the rules."""
     limits = """\

@@ -1,12 +1,14 @@
 """Counts signals, for metrics and tests."""
 
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from authz.adapters.locked_counter import LockedCounter
+from authz.core.signals.events import EVENT_NAMES, LOGOUT, OTHER
 from authz.core.signals.sender import SignalSender
 
 
@@ -44,9 +46,16 @@ NOTHING_HEARD: Final = SignalStatus({}, {}, {})
 class SignalCounts:
     """Counts for many threads."""
 
-    def __init__(self, issuers: frozenset[str]) -> None:
-        """Begin with nothing heard of these issuers, whose silence is worth knowing."""
-        self._signals: LockedCounter[tuple[str, str, SignalResult]] = LockedCounter()
+    def __init__(
+        self, issuers: frozenset[str], logged_out_by: frozenset[str] = frozenset()
+    ) -> None:
+        """Begin with nothing heard of these issuers, whose silence is worth knowing.
+
+        ``logged_out_by`` are the issuers of logout tokens.
+        """
+        events = itertools.product(issuers, sorted(EVENT_NAMES - {LOGOUT}))
+        pairs = (*events, *((issuer, LOGOUT) for issuer in logged_out_by))
+        self._signals: LockedCounter[tuple[str, str, SignalResult]] = LockedCounter(_zeros(pairs))
         self._polls: LockedCounter[tuple[str, bool]] = LockedCounter()
         # Its keys never change, so that a copy needs no lock.
         self._heard_at = dict.fromkeys(issuers, time.time())
@@ -71,3 +80,12 @@ class SignalCounts:
     def status(self) -> SignalStatus:
         """Return the counts."""
         return SignalStatus(self._signals.counts(), self._polls.counts(), dict(self._heard_at))
+
+
+def _zeros(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, SignalResult]]:
+    """Yield what alerts watch, of issuers and events. What can't be read is no certain event."""
+    for issuer, event in pairs:
+        yield issuer, event, SignalResult.UNMAPPED
+        if event in {OTHER, LOGOUT}:
+            yield issuer, event, SignalResult.REFUSED
+            yield issuer, event, SignalResult.FAILED

@@ -43,6 +43,11 @@ _RESULTS: Final[Mapping[type[Exception], CallResult]] = {
     StoreForgotError: CallResult.FORGOT,
     StoreFullError: CallResult.FULL,
 }
+# What alerts watch begins with 0: Prometheus' increase() of a series that begins with 1 is 0.
+_WATCHED: Final = (
+    ("use", CallResult.FORGOT),
+    *((operation, CallResult.FULL) for operation in ("use", "spend", "agreed", "add", "take_back")),
+)
 
 
 class Pace:
@@ -74,7 +79,7 @@ class Calls:
         """Begin with none."""
         self._lock = threading.Lock()
         self._breaker = CircuitBreaker(FAILURES, PAUSE_SECONDS)
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter(dict.fromkeys(_WATCHED, 0))
         self.answered_at = 0.0
         self.is_away = False
 

@@ -186,6 +186,8 @@ class EngineStore:
 
     def changes(self, most: int, seconds: float) -> Sequence[Change]:
         """Return the last changes, the newest first."""
+        if not most:
+            return ()  # the engine would answer with nothing at all
         call = _Call("changes", self._keys(*_LOG), (most,), max_bytes=LARGE_BYTES)
         return parse_changes(self._run(call, seconds))
 

@@ -21,6 +21,7 @@ _BY_CODE: Final[Mapping[str, str]] = {
     "BUSY": "it is busy with another script",
     "NOPROTO": "it is too old",
     "UNKILLABLE": "it is busy with another script",
+    "DB": "it has no database of the number at the end of url",
 }
 _BY_CLASS: Final[tuple[tuple[type[redis.RedisError], str], ...]] = (
     (redis.exceptions.AuthenticationError, "it refuses our user or password"),

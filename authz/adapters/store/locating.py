@@ -8,14 +8,13 @@ from urllib.parse import unquote, urlsplit
 
 from redis.crc import key_slot
 
-from authz.adapters.files import read_between
 from authz.adapters.store.connection import LARGE_BYTES, Connection, Credentials, in_seconds
+from authz.adapters.store.password import PasswordError, read_password
 from authz.adapters.store.place import Context, Place, parse_place, tls_contexts
 from authz.adapters.store.settings import StoreSettings
 from authz.adapters.store.store import StoreAwayError
 
 _DEFAULT_PORT: Final = 6379
-_MAX_PASSWORD_BYTES: Final = 64 * 1024
 _HOST: Final = re.compile(rb"[A-Za-z0-9._:-]{1,255}")
 _PORT: Final = re.compile(rb"[0-9]{1,5}")
 _MAX_PORT: Final = 65535
@@ -125,11 +124,6 @@ def _credentials(user: str | None, path: str | None, key: str) -> Credentials:
     if path is None:
         return Credentials(user)
     try:
-        password = read_between(path, _MAX_PASSWORD_BYTES).decode().rstrip("\r\n")
-    except OSError as error:
-        raise StoreAwayError(f"{key} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise StoreAwayError(f"{key} must hold a password in UTF-8") from None
-    if not password or "\n" in password:
-        raise StoreAwayError(f"{key} must hold a password in a single line")
-    return Credentials(user, password)
+        return Credentials(user, read_password(path))
+    except PasswordError as error:
+        raise StoreAwayError(f"{key} {error}") from None

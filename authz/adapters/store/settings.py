@@ -17,6 +17,11 @@ from authz.core.settings import (
 )
 
 _NAME: Final = r"^[A-Za-z0-9._-]{1,128}$"  # no colon and no brace, which divide keys
+# As urlsplit returns it: a name whose labels are as DNS has them, or an address.
+_HOST: Final = re.compile(
+    r"(?:[a-z0-9_][a-z0-9_-]{0,62}(?:\.|$)){1,127}|[0-9a-f]{0,4}:[0-9a-f:.]{1,44}"
+)
+_MAX_HOST_CHARS: Final = 253
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,4}")
 MAX_TIMEOUT_SECONDS: Final = 5.0
 
@@ -24,14 +29,18 @@ MAX_TIMEOUT_SECONDS: Final = 5.0
 def _store_url(text: str) -> str:
     parts = urlsplit(text)
     try:
-        parts.port  # noqa: B018 - it raises for what is no port
+        has_port = parts.port != 0
     except ValueError:
-        raise ValueError("must have a numeric port, such as 6379") from None
+        has_port = False
+    if not has_port:
+        raise ValueError("must have a port from 1 to 65535, such as 6379")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user or password: set user and password_file")
     if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
         return text
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+    host = parts.hostname or ""
+    is_host = len(host) <= _MAX_HOST_CHARS and _HOST.fullmatch(host)
+    if parts.scheme not in {"redis", "rediss"} or not is_host:
         raise ValueError(
             "must be such as rediss://valkey.corp.example:6379, or unix:///run/valkey/valkey.sock"
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
-from authz.cli.parser.types import a_count, a_later_moment, a_time
+from authz.cli.parser.types import a_count, a_later_moment, a_text, a_time
 
 if TYPE_CHECKING:
     import argparse
@@ -102,7 +102,7 @@ def _add_revoke(verbs: "Verbs") -> None:
         type=a_later_moment,
         help="the revocation ends by itself at this time, or after a duration such as 2h",
     )
-    add("--note", metavar="TEXT", help="why, for people")
+    add("--note", metavar="TEXT", type=a_text, help="why, for people")
     _add_by(revoke)
     _add_source(revoke, "revoke")
     add(
@@ -136,7 +136,12 @@ def _add_revocations(verbs: "Verbs") -> None:
         action="store_true",
         help="take the entry back that revokes exactly what the flags name, or those with an --id",
     )
-    add("--note", metavar="TEXT", help="with --take-back: why; the history keeps it")
+    add(
+        "--note",
+        metavar="TEXT",
+        type=a_text,
+        help="with --take-back: why; the history keeps it",
+    )
     _add_by(listing)
     add(
         "--history",
@@ -157,7 +162,10 @@ def _add_revocations(verbs: "Verbs") -> None:
 
 def _add_by(parser: "argparse.ArgumentParser") -> None:
     parser.add_argument(
-        "--by", metavar="WHO", help="who does this, for people; default: your user and this host"
+        "--by",
+        metavar="WHO",
+        type=a_text,
+        help="who does this, for people; default: your user and this host",
     )
 
 
@@ -170,6 +178,8 @@ def _add_source(parser: "argparse.ArgumentParser", what: str) -> None:
 def _add_revoked(parser: "argparse.ArgumentParser", words: Callable[[_Revoked], str]) -> None:
     for revoked in _REVOKED:
         if revoked.value:
-            parser.add_argument(revoked.flag, metavar=revoked.value, help=words(revoked))
+            parser.add_argument(
+                revoked.flag, metavar=revoked.value, type=a_text, help=words(revoked)
+            )
         else:
             parser.add_argument(revoked.flag, action="store_true", help=words(revoked))

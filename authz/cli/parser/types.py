@@ -12,6 +12,7 @@ _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ALL_PERCENT: Final = 100.0
 _LAST_PORT: Final = 65535
+_MINUTE: Final = timedelta(minutes=1)
 STDIN: Final = Path("-")  # the file that stands for standard input
 
 
@@ -24,11 +25,22 @@ def lasting_file(text: str) -> Path:
     return Path(text)
 
 
+def a_text(text: str) -> str:
+    """Return a text that JSON can hold. Raises ArgumentTypeError for other bytes than UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Python puts surrogates for what it can't decode
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from None
+    return text
+
+
 def a_time(text: str) -> datetime:
-    """Parse a time with its zone. Raises ArgumentTypeError."""
-    with suppress(ValueError):
+    """Parse a time with its zone, as RFC 3339 has it. Raises ArgumentTypeError."""
+    with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
+        offset = moment.utcoffset()
+        moment.astimezone(UTC)  # it raises for a time that does not exist there
+        if offset is not None and not offset % _MINUTE:  # JSON would lose a zone's seconds
             return moment
     raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-25T10:00:00Z")
 
@@ -117,15 +129,14 @@ def a_moment(text: str) -> datetime:
 
 def a_later_moment(text: str) -> datetime:
     """Parse a time to come, or a duration such as 2h: from now on. Raises ArgumentTypeError."""
-    now = datetime.now(UTC)
-    if _AGE.fullmatch(text):
-        with suppress(OverflowError):
-            return (now + timedelta(seconds=age(text))).replace(microsecond=0)
-    with suppress(argparse.ArgumentTypeError):
-        moment = a_time(text)
-        if moment > now:
-            return moment
-        raise ValueError(f"{text} is over")
+    now = datetime.now(UTC).replace(microsecond=0)
+    moment = None
+    with suppress(argparse.ArgumentTypeError, OverflowError):
+        moment = now + timedelta(seconds=age(text)) if _AGE.fullmatch(text) else a_time(text)
+    if moment is not None and moment <= now:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time to come")
+    if moment is not None:
+        return moment
     raise argparse.ArgumentTypeError(
         f"{text!r} is neither a time such as 2026-11-25T10:00:00Z nor a duration such as 30m or 2h"
     )

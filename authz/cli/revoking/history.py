@@ -56,7 +56,8 @@ def answer_history(options: argparse.Namespace, sources: Sequence[Source]) -> in
         ]
         return {"sources": told, "changes": [_members(each) for each in shown]}
 
-    answer(options, _lines(shown, sources), members)
+    read = [source for source in sources if source.name not in errors]
+    answer(options, _lines(shown, read, with_source=len(sources) > 1), members)
     return FAILED if errors else FINE
 
 
@@ -67,11 +68,11 @@ def _is_asked(options: argparse.Namespace, made: _Made) -> bool:
     return not any(asked) or (entry is not None and is_asked(entry, asked))
 
 
-def _lines(shown: Sequence[_Made], sources: Sequence[Source]) -> Iterator[str]:
-    rows = [_row(each, with_source=len(sources) > 1) for each in shown]
+def _lines(shown: Sequence[_Made], read: Sequence[Source], *, with_source: bool) -> Iterator[str]:
+    rows = [_row(each, with_source=with_source) for each in shown]
     yield from lined_up(_HEADINGS, rows)
     noun = "change" if len(shown) == 1 else "changes"
-    yield f"{len(shown)} {noun} in {' and '.join(source.where for source in sources)}"
+    yield f"{len(shown)} {noun} in {' and '.join(source.where for source in read)}"
 
 
 def _row(made: _Made, *, with_source: bool) -> Sequence[str]:

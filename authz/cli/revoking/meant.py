@@ -7,6 +7,7 @@ from authz.cli.revoking.shown import Shown, is_over, some
 from authz.cli.revoking.sources import Listed, Source
 from authz.config.nearest import nearest
 from authz.config.printable import one_line
+from authz.core.email import email_key
 from authz.core.revocations import REVOKED, Revocation, RevocationError
 
 Asked = tuple[str | bool | None, ...]  # as ``Revocation.revoked``
@@ -25,13 +26,22 @@ def joined(listed: Mapping[Source, Listed]) -> list[Shown]:
 
 
 def asked_members(options: argparse.Namespace) -> Asked:
-    """Return what the flags name, as ``Revocation.revoked``."""
-    return tuple(getattr(options, name) or None for name in REVOKED)
+    """Return what the flags name, as ``Revocation.revoked``, with the key of an address."""
+    return _keyed(tuple(getattr(options, name) or None for name in REVOKED))
+
+
+def _keyed(revoked: Asked) -> Asked:
+    """Return what an entry revokes, with the same email for all ways to write an address."""
+    pairs = zip(REVOKED, revoked, strict=True)
+    return tuple(
+        email_key(value) if name == "email" and isinstance(value, str) else value
+        for name, value in pairs
+    )
 
 
 def is_asked(entry: Revocation, asked: Asked) -> bool:
     """Tell whether an entry has each member that was asked for."""
-    pairs = zip(asked, entry.revoked, strict=True)
+    pairs = zip(asked, _keyed(entry.revoked), strict=True)
     return all(given in (None, own) for given, own in pairs)
 
 
@@ -44,7 +54,7 @@ def meant(options: argparse.Namespace, entries: Sequence[Shown]) -> list[Shown]:
         return list(_by_ids(options.id, entries))
     if not any(asked):
         raise RevocationError("say which: by --agent, --issuer and the like, or by --id")
-    same = [shown for shown in entries if shown.entry.revoked == asked]
+    same = [shown for shown in entries if _keyed(shown.entry.revoked) == asked]
     found = [shown for shown in same if not is_over(shown.entry)] or same
     if len(found) == 1:
         return list(_by_ids([found[0].id], entries))
@@ -72,7 +82,8 @@ def _by_ids(ids: Sequence[str], entries: Sequence[Shown]) -> Iterator[Shown]:
 def _nearest(asked: Asked, entries: Sequence[Shown]) -> str:
     """Return "did you mean" for the first member that no entry has; "" if none is near."""
     for at, given in enumerate(asked):
-        known = {value for shown in entries if isinstance(value := shown.entry.revoked[at], str)}
+        values = (_keyed(shown.entry.revoked)[at] for shown in entries)
+        known = {value for value in values if isinstance(value, str)}
         if isinstance(given, str) and given not in known:
             return one_line(nearest(given, sorted(known)))
     return ""

@@ -1,6 +1,7 @@
 """Shows revocations: an entry in a line, entries in a table, and their members for JSON."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -110,4 +111,6 @@ def moment(time: datetime | None) -> str:
     """Return a time as RFC 3339 has it, in UTC; "" for None."""
     if time is None:
         return ""
-    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    with suppress(OverflowError):  # it may be in the year 0 or 10000 in UTC
+        time = time.astimezone(UTC)
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

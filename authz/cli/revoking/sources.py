@@ -30,6 +30,7 @@ from authz.wiring.store import open_store
 
 PATIENCE_SECONDS: Final = 5.0  # for a store that fails over
 _PAUSE_SECONDS: Final = 0.25
+INTERRUPTED: Final = "interrupted before it was certain"
 _T = TypeVar("_T")
 Warned = str | None  # what failed beside a change that was made
 

@@ -10,7 +10,7 @@ from authz.cli.progress import progress
 from authz.cli.revoking.known import Known
 from authz.cli.revoking.meant import joined, meant
 from authz.cli.revoking.shown import Shown, is_over, line_of, some
-from authz.cli.revoking.sources import Listed, Source, SourceError
+from authz.cli.revoking.sources import INTERRUPTED, Listed, Source, SourceError
 from authz.cli.revoking.who import user_at_host
 from authz.core.revocations import RevocationError
 
@@ -77,6 +77,9 @@ def _take_back(options: argparse.Namespace, taken: _Taken) -> _Taken:
                 taken.left[source] = source.read()
         except SourceError as error:
             taken.failed = source, error
+            break
+        except KeyboardInterrupt:  # what was taken back by then is told
+            taken.failed = source, SourceError(INTERRUPTED)
             break
         taken.done.append(source)
         taken.warnings += [] if warning is None else [warning]

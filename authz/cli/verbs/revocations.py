@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from authz.adapters.revocations.listing import MAX_LINE_BYTES
 from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse
 from authz.cli.progress import progress
 from authz.cli.reading import load_config
@@ -33,6 +34,8 @@ def run(options: argparse.Namespace) -> int:
     """List or take back, and return the exit status. Raises ConfigError, BuildError."""
     if options.history and options.take_back:
         return refuse(options, "--history and --take-back are two questions: ask each alone", USAGE)
+    if len(f"{options.note or ''}{options.by or ''}".encode()) > MAX_LINE_BYTES:
+        return refuse(options, f"--note and --by have {MAX_LINE_BYTES} bytes at most", USAGE)
     config = load_config(options.config)
     known = Known(config)
     try:

@@ -15,8 +15,9 @@ from authz.cli.progress import progress
 from authz.cli.reading import load_config
 from authz.cli.revoking.known import Known
 from authz.cli.revoking.shown import moment
-from authz.cli.revoking.sources import Source, SourceError, open_sources
+from authz.cli.revoking.sources import INTERRUPTED, Source, SourceError, open_sources
 from authz.cli.revoking.who import user_at_host
+from authz.config.printable import one_line
 from authz.core.revocations import Revocation, RevocationError
 
 _NO_NOTE: Final = "--everything stops every request: say why in --note, for those who will ask"
@@ -49,13 +50,12 @@ def run(options: argparse.Namespace) -> int:
         if not options.force:
             Known(config).require(entry)
         with open_sources(config, options.source) as sources:
-            tried = [_add(source, entry) for source in sources]
+            tried = _add_to_all(sources, entry)
     except RevocationError as error:
         return refuse(options, f"{error}{agent_hint(config, options.agent)}", USAGE)
     if not any(each.is_written for each in tried):
-        return refuse(
-            options, f"not revoked: {'; '.join(str(each.error) for each in tried)}", FAILED
-        )
+        why = "; ".join(dict.fromkeys(str(each.error) for each in tried))
+        return refuse(options, f"not revoked: {why}", FAILED)
     for each in tried:
         if each.warning is not None:
             complain(f"authz: {each.warning}")
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _entry(options: argparse.Namespace) -> Revocation:
     """Return the entry that the flags mean. Raises RevocationError."""
-    if options.everything and not options.note:
+    if options.everything and not (options.note or "").strip():
         raise RevocationError(_NO_NOTE)
     if options.any_time and options.before:
         raise RevocationError("--any-time and --before contradict each other: give one of them")
@@ -104,6 +104,21 @@ def _timed(options: argparse.Namespace, entry: Revocation) -> Revocation:
     return msgspec.structs.replace(entry, before=datetime.now(UTC))
 
 
+def _add_to_all(sources: Sequence[Source], entry: Revocation) -> list[_Tried]:
+    """Add an entry to each source, and to no further one once the person has interrupted.
+
+    What was written by then is told: it is in force.
+    """
+    tried: list[_Tried] = []
+    for source in sources:
+        try:
+            tried.append(_add(source, entry))
+        except KeyboardInterrupt:
+            missed = sources[len(tried) :]
+            return [*tried, *(_Tried(each, SourceError(INTERRUPTED)) for each in missed)]
+    return tried
+
+
 def _add(source: Source, entry: Revocation) -> _Tried:
     try:
         with progress(f"writing to {source.where}"):
@@ -124,8 +139,8 @@ def _what_to_do(failed: _Tried) -> Iterator[str]:
 def _lines(
     options: argparse.Namespace, entry: Revocation, tried: Sequence[_Tried]
 ) -> Iterator[str]:
-    yield f"revoked; takes effect within a second: {entry.line.decode()}"
-    for each in tried:
+    yield one_line(f"revoked; takes effect within a second: {entry.line.decode()}")
+    for each in sorted(tried, key=lambda each: not each.is_written):
         if each.is_written:
             yield f"on {each.source.counts_on}"
         elif not each.is_failure:

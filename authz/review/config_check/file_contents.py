@@ -88,6 +88,11 @@ def _receiver_files(receiver: Receiver) -> Iterator[tuple[Place, Callable[[], ob
 def _of_store(store: StoreSettings | None) -> Iterator[tuple[Place, Callable[[], object]]]:
     if store is None:
         return
+    if store.password_file is not None:
+        yield ("store", "password_file"), partial(_read_password, store.password_file)
+    if store.sentinel is not None and store.sentinel.password_file is not None:
+        place: Place = ("store", "sentinel", "password_file")
+        yield place, partial(_read_password, store.sentinel.password_file)
     if store.tls.ca_file is not None:
         yield ("store", "tls", "ca_file"), partial(_read_authorities, store.tls.ca_file)
     if store.tls.client is not None:
@@ -153,6 +158,12 @@ def _read_token(path: str) -> None:
     )
 
     read_bearer_token(path)
+
+
+def _read_password(path: str) -> None:
+    from authz.adapters.store.password import read_password  # noqa: PLC0415 - likewise
+
+    read_password(path)
 
 
 def _read_client_tls(tls: ClientCertificateSettings) -> None:

@@ -54,7 +54,7 @@ from authz.review.explain.recorded import (
     check_request,
 )
 from authz.review.explain.rule_report import SHOWN, report_rules
-from authz.review.explain.steps import describe_answer, describe_steps
+from authz.review.explain.steps import describe_answer, describe_steps, describe_unseen
 from authz.wiring.asked import prepare_introspections
 from authz.wiring.files import read_revocations
 from authz.wiring.policy import build_policy, build_policy_step
@@ -232,6 +232,7 @@ def explain(config: Config, asked: ExplainedRequest, *, shows_all: bool = False)
         told.append(f"3 policy{about}")
         told += report_rules(policy, case).lines(None if shows_all else SHOWN)
     told += describe_answer(decision)
+    told += describe_unseen(config, decision)
     return Explanation(tuple(map(one_line, told)), decision, version)
 
 

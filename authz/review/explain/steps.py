@@ -1,5 +1,6 @@
 """Describes the steps of a decision and its answer, in lines for a person."""
 
+from authz.config import Config
 from authz.core.decision import Allow, Decision, Delegation, Spending
 from authz.core.policy.budget_settings import MILLIONTHS
 from authz.core.policy.call_matchers import describe_call
@@ -49,6 +50,21 @@ def describe_answer(decision: Decision) -> list[str]:
     lines.append(f"            the client sees {decision.reason.http_status}")
     lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
     return lines
+
+
+def describe_unseen(config: Config, decision: Decision) -> list[str]:
+    """Return lines on what an allow depends on that was not looked at: only servers ask the store.
+
+    Marks and budgets are not spent, and the store may be one that only servers reach.
+    """
+    if not isinstance(decision, Allow):
+        return []
+    unseen = []
+    if config.store is not None:
+        unseen.append("what is revoked in the store (authz revocations lists it)")
+    if decision.delegation.single_uses:
+        unseen.append("whether the proof or the token was used before")
+    return [f"            not looked at: {what}" for what in unseen]
 
 
 def _condition(spending: Spending) -> str:
