@@ -23,13 +23,13 @@ from support.world import BALANCE, HOST, READ, World, check_request, reason_of
 
 WHOM: Final = "alice.liddell@corp.example"
 TEAM: Final = "blue-team-7"
-PATH: Final = "/finance/accounts/4711-alice.liddell%40corp.example"
+PATH: Final = "/finance/accounts/acct-4711-alice.liddell%40corp.example"
 MODE: Final = "for-alice.liddell@corp.example"
 ID: Final = "request-of-alice"
 TRACE: Final = "a" * 32
 HASHED: Final = ("principal", "agent", "host", "path", "claims")
 DROPPED: Final = ("headers", "request_id", "trace_id")
-SECRETS: Final = (WHOM, "liddell", TEAM, "4711", HOST, TRAVEL, "sa/travel", MODE, ID, TRACE)
+SECRETS: Final = (WHOM, "liddell", TEAM, "acct-4711", HOST, TRAVEL, "sa/travel", MODE, ID, TRACE)
 MATCH: Final = (
     f"- {{match: {{issuer: '{ISSUER}', claims: {{team: [{TEAM}]}}}}, grants: [finance-read]}}"
 )
