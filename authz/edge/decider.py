@@ -83,16 +83,28 @@ class Decider:
         decision = self._learned(snapshot, check.request, decision, time_remaining, waits)
         if isinstance(decision, Deny) or _is_final(snapshot, decision):
             return decision
-        until = decision.valid_until
         taken = self._taken(snapshot, check, decision, time_remaining, decision_id, waits=waits)
-        now = self._clock.wall()
-        is_as_before = now < until and generation == self._generation()
+        is_as_before = (
+            self._clock.wall() < decision.valid_until and generation == self._generation()
+        )
         if isinstance(taken, Deny) or is_as_before or not may_wait:
             return taken
-        # It has waited, perhaps for seconds. The second decision only refuses: what the first has
-        # taken and noted stays as it is.
-        again = snapshot.authorizer.decide(check.request, now)
-        again = self._learned(snapshot, check.request, again, time_remaining, waits)
+        return self._unless_refused_now(snapshot, check.request, taken, time_remaining, waits)
+
+    def _unless_refused_now(
+        self,
+        snapshot: Snapshot,
+        request: Request,
+        taken: Allow,
+        time_remaining: TimeRemaining,
+        waits: Waits | None,
+    ) -> Decision:
+        """Return an allow that has waited, perhaps for seconds, unless steps 1 to 3 refuse it now.
+
+        The second decision only refuses: what the first has taken and noted stays as it is.
+        """
+        again = snapshot.authorizer.decide(request, self._clock.wall())
+        again = self._learned(snapshot, request, again, time_remaining, waits)
         return again if isinstance(again, Deny) else taken
 
     def _taken(
