@@ -188,10 +188,15 @@ def _check_is_access_token(
 
 
 def _is_for_client(members: Mapping[str, Any], *, alone: bool) -> bool:
-    """Tell whether a token is for one of its clients; with ``alone``, for no other audience."""
-    audience = members.get("aud", [])
+    """Tell whether a token is for one of its clients; with ``alone``, for no other audience.
+
+    An ``aud`` of another form is for nobody here: ``_check_audience`` refuses it.
+    """
+    audience = members.get("aud")
     listed = [audience] if isinstance(audience, str) else audience
-    clients = [members.get(name) for name in _CLIENT]
+    if not isinstance(listed, list):
+        return False
+    clients = [members[name] for name in _CLIENT if name in members]
     found = [name in clients for name in listed]
     return any(found) and (all(found) or not alone)
 

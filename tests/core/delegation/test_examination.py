@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -160,3 +161,13 @@ def test_all_at_once() -> None:
         "actor_malformed",
         "cnf_unsupported",
     ]
+
+
+@pytest.mark.parametrize("audience", [7, True, {}, {"a": 1}, [7], [None]])
+def test_an_audience_of_another_form(audience: object) -> None:
+    """A fault of a claim is told, though checks of other kinds read the claim too."""
+    claims = {**GOOD, "scope": "", "aud": audience}
+    jws = unsigned({"alg": "ES256", "typ": "JWT", "kid": "k"}, claims)
+    faults = examine(jws, ISSUERS[1], Agent(SpiffeId.parse(TRAVEL)), Route(), NOW).faults
+
+    assert [fault.reason.code for fault in faults] == ["token_claim"]
