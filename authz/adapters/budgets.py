@@ -21,11 +21,11 @@ from authz.adapters.store.store import (
     StoreBusyError,
     StoreError,
     StoreFullError,
+    unavailable,
 )
 from authz.core.decision import Allow, Effect, Shadow, ShadowBy, Spending
 from authz.core.reason import RETRY_AFTER, Denied, Reason
 
-_AWAY: Final = ((RETRY_AFTER, "1"),)
 # For roundings, and clocks that run unlike: a client that waits as told must not come too early.
 _MARGIN_SECONDS: Final = 0.001
 
@@ -112,7 +112,7 @@ class Spender:
         """Spend in this process's memory alone, if all of the budgets may be. Raises Denied."""
         if not all(spending.is_local_if_away for spending in spendings):
             self._count(spendings, SpendResult.AWAY)
-            raise Denied(Reason.STORE_UNAVAILABLE, why, headers=_AWAY)
+            raise unavailable(why)
         try:
             self._own.spend(_charges(spendings), now)
         except ExhaustedError as error:

@@ -25,14 +25,14 @@ from authz.adapters.store.store import (
     StoreError,
     StoreForgotError,
     StoreFullError,
+    unavailable,
 )
 from authz.core.choice import WhenAway
-from authz.core.reason import RETRY_AFTER, Denied, Reason
+from authz.core.reason import Denied, Reason
 from authz.core.single_use import SingleUse, UseKind
 
 # An answer takes a fraction of a millisecond; to give up sooner would look like the store's fault.
 MIN_SECONDS: Final = 0.01
-_RETRY: Final = ((RETRY_AFTER, "1"),)
 
 
 class UseResult(StrEnum):
@@ -169,5 +169,5 @@ def _refusal(kind: UseKind, result: UseResult, detail: str) -> Denied:
     if result in _OVERLOADS.values():
         return Denied(Reason.OVERLOADED, detail)
     if result is UseResult.AWAY:
-        return Denied(Reason.STORE_UNAVAILABLE, detail, headers=_RETRY)
+        return unavailable(detail)
     return Denied(kind.reason, detail)

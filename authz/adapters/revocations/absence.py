@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.adapters.revocation_file.settings import RevocationSettings, WhenStoreAway
-from authz.core.reason import RETRY_AFTER, Denied, Reason
+from authz.adapters.store.store import unavailable
 
-_RETRY: Final = ((RETRY_AFTER, "1"),)
 TELL_SECONDS: Final = 60.0  # between lines of the log about the same silence
 _log: Final = logging.getLogger("authz.revocations")
 
@@ -50,8 +49,7 @@ class StoreAbsence:
     def check(self) -> None:
         """Require that requests are not refused. Raises Denied(STORE_UNAVAILABLE)."""
         if self.refuses:
-            detail = "revocations may be missing: the store has not answered for too long"
-            raise Denied(Reason.STORE_UNAVAILABLE, detail, headers=_RETRY)
+            raise unavailable("revocations may be missing: the store has not answered for too long")
 
     def judge(self) -> None:
         """Note whether the store has been away for too long. Never waits for the store."""

@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final
 
 from authz.adapters.circuit_breaker import CircuitBreaker, CircuitOpenError
+from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.store.store import (
     AlreadyUsedError,
     ExhaustedError,
@@ -43,7 +43,7 @@ _RESULTS: Final[Mapping[type[Exception], CallResult]] = {
     StoreForgotError: CallResult.FORGOT,
     StoreFullError: CallResult.FULL,
 }
-# What alerts watch begins with 0: Prometheus' increase() of a series that begins with 1 is 0.
+# What alerts watch begins with 0.
 _WATCHED: Final = (
     ("use", CallResult.FORGOT),
     *((operation, CallResult.FULL) for operation in ("use", "spend", "agreed", "add", "take_back")),
@@ -77,16 +77,15 @@ class Calls:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the breaker and of the last answer
         self._breaker = CircuitBreaker(FAILURES, PAUSE_SECONDS)
-        self._counts: Counter[tuple[str, str]] = Counter(dict.fromkeys(_WATCHED, 0))
+        self._counter: LockedCounter[tuple[str, str]] = LockedCounter(_WATCHED)
         self.answered_at = 0.0
         self.is_away = False
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Return the number of calls by operation and result."""
-        with self._lock:
-            return dict(self._counts)
+        return self._counter.counts()
 
     @contextmanager
     def counted(self, operation: str) -> Iterator[None]:
@@ -95,7 +94,7 @@ class Calls:
             with self._lock:
                 self._breaker.admit(time.monotonic())
         except CircuitOpenError:
-            self._count(operation, CallResult.HELD_BACK)
+            self._counter.add((operation, CallResult.HELD_BACK))
             raise StoreAwayError("it has not answered for a moment") from None
         try:
             yield
@@ -113,22 +112,18 @@ class Calls:
     def _answered(self, operation: str, result: CallResult) -> None:
         with self._lock:
             self._breaker.answered()
-            self._counts[operation, result] += 1
             self.answered_at, self.is_away = time.time(), False
+        self._counter.add((operation, result))
 
     def _failed(self, operation: str) -> None:
         with self._lock:
             self._breaker.failed(time.monotonic())
-            self._counts[operation, CallResult.AWAY] += 1
             self.is_away = True
+        self._counter.add((operation, CallResult.AWAY))
 
     def _ended_early(self, operation: str) -> None:
         """Count a call that says nothing about the store, unless it was to find out."""
         with self._lock:
             if self._breaker.is_open:
                 self._breaker.failed(time.monotonic())
-            self._counts[operation, CallResult.BUSY] += 1
-
-    def _count(self, operation: str, result: CallResult) -> None:
-        with self._lock:
-            self._counts[operation, result] += 1
+        self._counter.add((operation, CallResult.BUSY))

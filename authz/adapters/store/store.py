@@ -10,6 +10,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from authz.core.reason import RETRY_AFTER, Denied, Reason
+
 # How far the clocks of servers may differ; each from the store's by half of it. Also longer than
 # the longest wait for a store, so that a mark does not end while it is being made.
 CLOCKS_DIFFER_SECONDS: Final = 5.0
@@ -38,6 +40,11 @@ class StoreBusyError(StoreError):
 
 class StoreForgotError(StoreError):
     """The store may have lost marks since the time that was asked about."""
+
+
+def unavailable(detail: str) -> Denied:
+    """Return the refusal of a request that needs the store; ``detail`` is for operators."""
+    return Denied(Reason.STORE_UNAVAILABLE, detail, headers=((RETRY_AFTER, "1"),))
 
 
 class AlreadyUsedError(Exception):
