@@ -156,7 +156,7 @@ def test_an_unknown_extra_stops_the_build(built: Built, folder: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
         replay(wrong, built.environment, only="$EXTRAS", EXTRAS="cell")
     assert (
-        "EXTRAS is spiffe,cel,otel,store or some of these or empty, and not: cell"
+        "EXTRAS is spiffe,cel,otel,store,sts or some of these or empty, and not: cell"
         in failed.value.stderr
     )
 
