@@ -93,6 +93,12 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """For a deny, the WWW-Authenticate that tells the client what token would be accepted. Left out
     if no other token would help.
     """
+    upstream: dict[str, str] | UnsetType = UNSET
+    """For an allow whose upstream gets a credential in place of the client's token: gets (assert or
+    exchange), id (the txn of the assertion, which is the decision_id of the decision for which it
+    was signed, or a digest of the exchanged token) and audience; never the credential. Left out
+    otherwise.
+    """
     redacted: list[str] | UnsetType = UNSET
     """The fields that the config hashes (audit.redact.hash) or leaves empty (drop). Left out
     without redaction.
