@@ -190,7 +190,7 @@ class Exchanges:
     @property
     def kept_bytes(self) -> int:
         """The bytes of the tokens that are remembered, about."""
-        return self._memory.bytes
+        return self._memory.held_bytes
 
     def _counted(self, issuer: str, result: ExchangeResult, seconds: float | None) -> None:
         with self._lock:

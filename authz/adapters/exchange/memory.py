@@ -113,7 +113,7 @@ class ExchangeMemory:
             return sum(map(len, self._agents.values()))
 
     @property
-    def bytes(self) -> int:
+    def held_bytes(self) -> int:
         """The bytes held, about."""
         return self._total
 
