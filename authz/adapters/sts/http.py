@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Protocol, TypeVar
@@ -36,7 +35,9 @@ FORM: Final = "application/x-www-form-urlencoded"
 _DOCUMENT_SECONDS: Final = 300
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _log: Final = logging.getLogger("authz.sts")
-_T = TypeVar(_T)
+_T = TypeVar("_T")
+Submit = Callable[..., None]
+"""Has a thread call a function with arguments, soon."""
 
 
 class TokenEndpoint(Protocol):
@@ -113,13 +114,13 @@ class TokenRequests:
     """Answers requests; a server has one. In the loop's thread."""
 
     def __init__(
-        self, pages: Pages, endpoint: TokenEndpoint, check: ClientCheck, pool: ThreadPoolExecutor
+        self, pages: Pages, endpoint: TokenEndpoint, check: ClientCheck, submit: Submit
     ) -> None:
         """Take what is served, what decides, what tells clients, and the threads for both."""
         self._pages = pages
         self._endpoint = endpoint
         self._check = check
-        self._pool = pool
+        self._submit = submit
         self.shares = Shares()
         self.statuses: dict[int, int] = {}  # answers so far, by status
 
@@ -194,7 +195,36 @@ class TokenRequests:
         return known
 
     async def _run(self, work: Callable[..., _T], *arguments: object) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        """Do work in a thread of the pool, and return its result. Raises what it raises."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[_T] = loop.create_future()
+        self._submit(_work, loop, done, work, arguments)
+        return await done
+
+
+def _work(
+    loop: asyncio.AbstractEventLoop,
+    done: "asyncio.Future[_T]",
+    work: Callable[..., _T],
+    arguments: tuple[object, ...],
+) -> None:
+    """Do work for the loop, and tell it the result, unless nobody waits for it any more."""
+    try:
+        result = work(*arguments)
+    except Exception as error:  # noqa: BLE001 - raised where it is waited for
+        loop.call_soon_threadsafe(_fail, done, error)
+    else:
+        loop.call_soon_threadsafe(_finish, done, result)
+
+
+def _finish(done: "asyncio.Future[_T]", result: _T) -> None:
+    if not done.done():
+        done.set_result(result)
+
+
+def _fail(done: "asyncio.Future[_T]", error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
 
 
 def _by_head(request: web.BaseRequest, *, has_query: bool) -> Reply | None:

@@ -12,7 +12,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +21,14 @@ from aiohttp.web_protocol import RequestHandler
 
 from authz.adapters.http_server import ListenError
 from authz.adapters.sts.connections import Connection, Connections
-from authz.adapters.sts.http import ClientCheck, Pages, QuietProtocol, TokenEndpoint, TokenRequests
+from authz.adapters.sts.http import (
+    ClientCheck,
+    Pages,
+    QuietProtocol,
+    Submit,
+    TokenEndpoint,
+    TokenRequests,
+)
 from authz.adapters.sts.limits import (
     ACCEPTED_A_SECOND,
     CONNECTIONS,
@@ -34,7 +40,6 @@ from authz.adapters.sts.limits import (
     MAX_LINE_BYTES,
     REQUEST_SECONDS,
     SHUTDOWN_SECONDS,
-    THREADS,
 )
 
 _SWEEP_SECONDS: Final = 0.25
@@ -102,17 +107,18 @@ class StsServer:
         pages: Pages,
         endpoint: TokenEndpoint,
         check: ClientCheck,
+        submit: Submit,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """Take host:port, the context of a new connection, and what is served; nothing runs yet.
 
+        ``submit`` has threads that verify and sign call a function.
         ``beat`` is called by the loop's thread several times a second, for health checks.
         """
         self.address = address
         self._context = context
         self._beat = beat
-        self._pool = ThreadPoolExecutor(THREADS, "sts")
-        self._requests = TokenRequests(pages, endpoint, check, self._pool)
+        self._requests = TokenRequests(pages, endpoint, check, submit)
         self._connections = Connections(CONNECTIONS)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="sts", daemon=True)
@@ -156,7 +162,6 @@ class StsServer:
             self._thread.join(SHUTDOWN_SECONDS)
         if self._socket is not None:
             self._socket.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
