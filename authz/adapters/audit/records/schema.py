@@ -52,6 +52,18 @@ _NARROWER: Final[Mapping[str, Mapping[str, Any]]] = {
         "properties": {"gets": {"enum": list(CREDENTIALS)}, "id": _TEXT, "audience": _TEXT},
         "required": ["gets", "id", "audience"],
     },
+    "issuance": {
+        "properties": {
+            "audiences": {"type": "array", "items": _TEXT},
+            "scopes": {"type": "array", "items": _TEXT},
+            "consent": _TEXT,
+            "token_id": _TEXT,
+            "expires_at": {"type": "integer"},
+            "error": _TEXT,
+        },
+        "required": ["audiences", "scopes"],
+        "additionalProperties": False,
+    },
     "calls": {
         "items": {
             "type": "object",
