@@ -20,6 +20,7 @@ from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.signals import SignalSettings
 from authz.adapters.store import StoreSettings
+from authz.adapters.sts_settings import StsSettings
 from authz.adapters.tracing import TracesSettings
 from authz.config.described import described_schema
 from authz.config.editor_schema import editor_schema
@@ -125,6 +126,10 @@ class Config(Settings):
     signals: SignalSettings | None = None
     """What issuers tell of users and sessions, which then counts as revocations; left out,
     nothing is received.
+    """
+    sts: StsSettings | None = None
+    """The token service that `authz sts` runs: it makes delegation tokens (RFC 8693). Left out,
+    there is none. The server itself does not read it.
     """
     audit: AuditSettings = AuditSettings()
     """The audit log, with one record for each decision."""
