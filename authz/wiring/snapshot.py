@@ -32,7 +32,7 @@ from authz.edge.header_settings import owned_headers
 from authz.edge.inputs import MessageInputs, RequestInputs
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
-from authz.edge.snapshot import Snapshot
+from authz.edge.snapshot import Exchanges, Snapshot
 from authz.wiring.asked import build_decision_point
 from authz.wiring.files import MIN_SECRET_BYTES, read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
@@ -130,10 +130,12 @@ def build_snapshot(
     candidate: Config | None = None,
     *,
     redaction: Redaction | None = None,
+    exchanges: Exchanges | None = None,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError.
 
-    ``redaction`` is that of the audit log, which stays as it was at the start.
+    ``redaction`` is that of the audit log, which stays as it was at the start. ``exchanges``
+    exchanges tokens for upstreams.
     """
     cache, token = config.cache, config.token
     policy = build_policy(config)
@@ -164,6 +166,7 @@ def build_snapshot(
         recorded_headers=reads.recorded,
         credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
+        exchanges=exchanges,
         has_one_time_tokens=any(issuer.one_time for issuer in config.issuers),
     )
 
