@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from authz.adapters.admin_settings import AdminSettings
+from authz.adapters.assertions import AssertionSettings
 from authz.adapters.audit import AuditSettings
 from authz.adapters.files import LOOK_SECONDS, WAIT_SECONDS
 from authz.adapters.keys import KeyCacheSettings
@@ -20,6 +21,7 @@ from authz.adapters.replay_settings import ReplaySettings
 from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.signals import SignalSettings
 from authz.adapters.store import StoreSettings
+from authz.adapters.sts_settings import StsSettings
 from authz.adapters.tracing import TracesSettings
 from authz.config.described import described_schema
 from authz.config.editor_schema import editor_schema
@@ -106,6 +108,10 @@ class Config(Settings):
     """How agents may act on which hosts and paths; the first matching route applies. Left out,
     agents may act only for principals, and wherever the rules allow it.
     """
+    assertions: AssertionSettings | None = None
+    """Signed assertions of decisions, for upstreams of routes with upstream_token: assert; left
+    out, there are none.
+    """
     pdp: PdpSettings | None = None
     """An external decision point, asked about requests that the rules allow; both must allow."""
     headers: HeaderSettings = HeaderSettings()
@@ -125,6 +131,10 @@ class Config(Settings):
     signals: SignalSettings | None = None
     """What issuers tell of users and sessions, which then counts as revocations; left out,
     nothing is received.
+    """
+    sts: StsSettings | None = None
+    """The token service that `authz sts` runs: it makes delegation tokens (RFC 8693). Left out,
+    there is none. The server itself does not read it.
     """
     audit: AuditSettings = AuditSettings()
     """The audit log, with one record for each decision."""

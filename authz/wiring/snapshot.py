@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Final
 
+from authz.adapters.assertions import assertion_header
 from authz.adapters.audit.records.redaction import Redaction
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
@@ -32,16 +33,18 @@ from authz.edge.header_settings import owned_headers
 from authz.edge.inputs import MessageInputs, RequestInputs
 from authz.edge.rendering import Renderer
 from authz.edge.response import Responder
-from authz.edge.snapshot import Exchanges, Snapshot
+from authz.edge.snapshot import Snapshot
 from authz.wiring.asked import build_decision_point
 from authz.wiring.files import MIN_SECRET_BYTES, read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
+from authz.wiring.upstreams import UpstreamParts, build_assertions
 
 # Of the memory for tokens: known callers hold the same texts, but no claims.
 PART_OF_CALLERS: Final = 4
 
 
+_NO_UPSTREAMS: Final = UpstreamParts()
 _NO_ANSWERS: Final = NoAnswers()
 _NO_LISTS: Final = NoStatusLists()
 
@@ -130,12 +133,12 @@ def build_snapshot(
     candidate: Config | None = None,
     *,
     redaction: Redaction | None = None,
-    exchanges: Exchanges | None = None,
+    upstreams: UpstreamParts = _NO_UPSTREAMS,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError.
 
-    ``redaction`` is that of the audit log, which stays as it was at the start. ``exchanges``
-    exchanges tokens for upstreams.
+    ``redaction`` is that of the audit log, which stays as it was at the start; ``upstreams`` make
+    what upstreams get in place of the client's token.
     """
     cache, token = config.cache, config.token
     policy = build_policy(config)
@@ -154,6 +157,7 @@ def build_snapshot(
         (token.header,),
         token.dpop.algorithms,
         tuple(sorted(policy.added_headers)),
+        assertion_header(config.assertions, config.headers.prefix),
     )
     version = compute_policy_version(config)
     return Snapshot(
@@ -166,8 +170,9 @@ def build_snapshot(
         recorded_headers=reads.recorded,
         credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
-        exchanges=exchanges,
         has_one_time_tokens=any(issuer.one_time for issuer in config.issuers),
+        assertions=build_assertions(config, upstreams),
+        exchanges=upstreams.exchanges,
     )
 
 
@@ -188,7 +193,9 @@ def build_inputs(
     With the pipeline's ``routes``, the reader and the pipeline read each target once.
     """
     reads = build_reads(config, policies)
-    owned, listed = owned_headers(config.headers.prefix), config.headers.removed_names
+    prefix, listed = config.headers.prefix, config.headers.removed_names
+    assertion = assertion_header(config.assertions, prefix)
+    owned = owned_headers(prefix).union(filter(None, [assertion]))
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),
