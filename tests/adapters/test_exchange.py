@@ -284,8 +284,8 @@ def test_a_jwt_svid_is_read_each_time(
     """A file that is not there yet refuses requests, and heals by itself."""
     key, file = ec_key("svid"), tmp_path / "token.svid"
     server.svids = key
-    given = {"client_id": None, "client_secret_file": None, "spiffe_jwt_file": str(file)}
-    exchanging = Exchanging(keys, server, folder, **given)
+    given: dict[str, Any] = {"client_id": None, "client_secret_file": None}
+    exchanging = Exchanging(keys, server, folder, spiffe_jwt_file=str(file), **given)
     allow, token = allow_of(issuer)
     reason, detail = exchanging.refusal(allow, token)
     assert (reason, server.calls) == ("exchange_unavailable", 0)
