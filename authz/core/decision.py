@@ -21,7 +21,7 @@ from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
 from authz.core.single_use import SingleUse, UseKind
 from authz.core.spiffe import SpiffeId
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import STRIPPED, Upstream, UpstreamCredential
 
 
 class Effect(Choice):
@@ -290,7 +290,8 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
         flags: findings for auditors, such as an unregistered earlier actor.
         shadows: notes on what other policies would have decided.
         progress: makes the refusal if a check after the pipeline refuses.
-        upstream_token: what the upstream gets of the client's token.
+        upstream: what the upstream gets for the client's token.
+        credential: what was obtained for the upstream; None if it gets none of its own.
     """
 
     agent: Agent
@@ -300,7 +301,8 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
     shadows: tuple[Shadow, ...] = ()
     progress: Progress = msgspec.field(default_factory=Progress)
-    upstream_token: UpstreamToken = UpstreamToken.STRIP
+    upstream: Upstream = STRIPPED
+    credential: UpstreamCredential | None = None
 
     def noted(self, *shadows: Shadow) -> "Allow":
         """Return the same allow, with further notes on what other policies would have decided."""
@@ -309,6 +311,11 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     def until(self, moment: float) -> "Allow":
         """Return the same allow, valid until that moment (unix seconds) at most."""
         return msgspec.structs.replace(self, valid_until=min(self.valid_until, moment))
+
+    def with_credential(self, credential: UpstreamCredential) -> "Allow":
+        """Return the same allow with what the upstream gets, valid while that may be sent."""
+        until = min(self.valid_until, credential.good_until)
+        return msgspec.structs.replace(self, credential=credential, valid_until=until)
 
 
 Decision = Allow | Deny

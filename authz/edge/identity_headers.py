@@ -15,7 +15,7 @@ import msgspec
 
 from authz.core.decision import Allow
 from authz.core.request import DPOP
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import FORWARDED
 from authz.edge.header_settings import OWNED, HeaderSettings
 
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%") + " "
@@ -87,7 +87,7 @@ class IdentityHeaders:
             headers[header] = ",".join([escaped(text, safe="") for text in texts])
         names = tuple([header for header, value in headers.items() if value])
         absent = tuple([header for header, value in headers.items() if not value])
-        if allow.upstream_token is not UpstreamToken.FORWARD:
+        if allow.upstream is not FORWARDED:
             absent += self._stripped
             if self._stripped and allow.delegation.has_proof:
                 absent += (DPOP,)  # a proof is useless without its token

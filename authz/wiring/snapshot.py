@@ -26,7 +26,7 @@ from authz.core.policy.shadow import PolicyStep
 from authz.core.reads import Reads
 from authz.core.request import DPOP
 from authz.core.routes import Routes
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import FORWARDED, STRIPPED
 from authz.edge.header_reader import Prefixes
 from authz.edge.header_settings import owned_headers
 from authz.edge.inputs import MessageInputs, RequestInputs
@@ -117,7 +117,7 @@ def build_authorizer(
         revocations,
         policy or build_policy(config),
         callers=callers or KnownCallers(Unchanging(), entries=0, max_bytes=0),
-        upstream_token=UpstreamToken.FORWARD if config.token.forward else UpstreamToken.STRIP,
+        upstream=FORWARDED if config.token.forward else STRIPPED,
         earlier_revoked=config.earlier_actors.suspended,
     )
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from authz.core.choice import Choice, Need
 from authz.core.delegation.actor_settings import ActorSettings, ClaimText
 from authz.core.delegation.algorithms import Algorithm
+from authz.core.delegation.exchange_settings import ExchangeSettings
 from authz.core.delegation.introspection_settings import IntrospectionSettings
 from authz.core.delegation.presets import with_preset
 from authz.core.delegation.status_list_settings import StatusListSettings
@@ -182,6 +183,8 @@ class IssuerSettings(Settings):
     """
     introspection: IntrospectionSettings | None = None
     """The endpoint that is asked about the issuer's opaque tokens (RFC 7662)."""
+    exchange: ExchangeSettings | None = None
+    """The token endpoint where tokens are exchanged for the upstreams' tokens (RFC 8693)."""
     status_list: StatusListSettings | None = None
     """The issuer's status lists: its tokens with a status are checked against these lists. Left
     out, such tokens are refused, unless accept_unchecked has status.
@@ -288,6 +291,11 @@ class IssuerSettings(Settings):
         if asked is not None and self.keys is None and asked.signed is Need.REQUIRED:
             message = "signed answers are verified with the issuer's keys: set keys as well"
             raise MisfitError(message, "introspection", "signed")
+        if self.keys is None and self.exchange is not None and not self.exchange.accept_opaque:
+            message = (
+                "exchanged tokens are verified with the issuer's keys: set keys, or accept_opaque"
+            )
+            raise MisfitError(message, "exchange")
         if self.keys is None and self.status_list is not None:
             message = "lists are verified with the issuer's keys: set keys as well"
             raise MisfitError(message, "status_list")

@@ -47,6 +47,18 @@ _NARROWER: Final[Mapping[str, Mapping[str, Any]]] = {
             "required": ["by", "decision", "reason", "rule"],
         }
     },
+    "issuance": {
+        "properties": {
+            "audiences": {"type": "array", "items": _TEXT},
+            "scopes": {"type": "array", "items": _TEXT},
+            "consent": _TEXT,
+            "token_id": _TEXT,
+            "expires_at": {"type": "integer"},
+            "error": _TEXT,
+        },
+        "required": ["audiences", "scopes"],
+        "additionalProperties": False,
+    },
     "calls": {
         "items": {
             "type": "object",
