@@ -82,7 +82,9 @@ class ConsentFile:
             self._consents.drop(name)
 
     def _take(self, data: bytes) -> None:
-        lines = {line: number for number, line in read_lines(data)}
+        lines: dict[bytes, int] = {}
+        for number, line in read_lines(data):
+            lines.setdefault(line, number)
         gone = [name for name in self._consents.names() if name not in lines]
         for name in gone:  # first: what was taken back must not count, whatever comes then
             self._consents.drop(name)

@@ -119,13 +119,13 @@ class ConsentSources:
 
     def catch_up(self, seconds: float) -> None:
         """Look at the sources, before a decision. Raises nothing: ``require`` refuses then."""
-        if self._of_file is not None:
-            self._of_file.catch_up(seconds)
         if self._of_store is not None:
             try:
                 self._of_store.catch_up(seconds)
             except StoreError as error:
                 _log.debug("the store did not say which consents there are: %s", error)
+        if self._of_file is not None:  # last: the store may have taken a second
+            self._of_file.catch_up(seconds)
 
     def require(self, asked: ConsentAsked, now: float) -> ConsentFound:
         """Return the consents that cover all that is asked: one for each detail, or one in all.
