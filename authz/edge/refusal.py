@@ -13,6 +13,10 @@ from authz.core.request import MessageProtocol
 from authz.edge.challenge import told_parameters
 
 JSON: Final = "application/json"
+# Of the arguments of a call that an answer repeats: an authorization request has a similar limit,
+# and an answer must not become as large as the largest body.
+_MAX_TOLD_BYTES: Final = 16 * 1024
+_MAX_IN_URL_BYTES: Final = 2048  # percent-encoded up to three times as long; servers read 8 KiB
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -69,15 +73,20 @@ def _remedy(deny: Deny) -> dict[str, Any]:
     if not deny.approvals:
         return {}
     types = list(dict.fromkeys(asked.type for asked in deny.approvals))
-    return {
-        "authorization_details_types_required": {"allOf": types},
-        "authorization_details": [msgspec.Raw(asked.element) for asked in deny.approvals],
-    }
+    told: dict[str, Any] = {"authorization_details_types_required": {"allOf": types}}
+    elements = [asked.element for asked in deny.approvals]
+    if sum(map(len, elements)) <= _MAX_TOLD_BYTES:
+        told["authorization_details"] = list(map(msgspec.Raw, elements))
+    return told
 
 
 def asks_for_urls(deny: Deny) -> bool:
     """Tell whether the client is asked to open a page, which it reads in an error alone."""
-    return any(asked.url for asked in deny.approvals)
+    return any(map(_can_open, deny.approvals))
+
+
+def _can_open(asked: ApprovalRequest) -> bool:
+    return bool(asked.url) and len(asked.element) <= _MAX_IN_URL_BYTES
 
 
 def _elicitations(deny: Deny, decision_id: str) -> list[dict[str, str]]:
@@ -90,7 +99,7 @@ def _elicitations(deny: Deny, decision_id: str) -> list[dict[str, str]]:
             "message": f"{asked.about} needs your approval.",
         }
         for at, asked in enumerate(deny.approvals)
-        if asked.url
+        if _can_open(asked)
     ]
 
 
