@@ -51,7 +51,7 @@ class Snapshot:
     """One version of the settings, compiled: replaced as a whole, never changed.
 
     Attributes:
-        has_one_time_tokens: whether some issuer's tokens are for one request each.
+        has_single_uses: whether some tokens, or some approvals, are for one request each.
     """
 
     authorizer: Authorizer
@@ -63,7 +63,7 @@ class Snapshot:
     recorded_headers: frozenset[str] = frozenset()
     credential_headers: frozenset[str] = frozenset()
     decision_point: DecisionPoint | None = None
-    has_one_time_tokens: bool = False
+    has_single_uses: bool = False
     cache: DecisionCache = field(init=False)
 
     def __post_init__(self) -> None:

@@ -41,6 +41,8 @@ def describe_answer(decision: Decision) -> list[str]:
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         lines.append(f"            {by}")
         lines += [f"            {_condition(spending)}" for spending in grant.spendings]
+        if grant.single_uses:
+            lines.append("            by an approval, which it uses up")
         if decision.delegation.has_token and decision.upstream_token is UpstreamToken.FORWARD:
             lines.append("            the upstream gets the client's token")
         return [*lines, "ALLOW"]
@@ -49,6 +51,9 @@ def describe_answer(decision: Decision) -> list[str]:
     )
     lines.append(f"            the client sees {decision.reason.http_status}")
     lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
+    lines.extend(
+        f"            approval needed: {asked.element.decode()}" for asked in decision.approvals
+    )
     return lines
 
 
@@ -64,6 +69,8 @@ def describe_unseen(config: Config, decision: Decision) -> list[str]:
         unseen.append("what is revoked in the store (authz revocations lists it)")
     if decision.delegation.single_uses:
         unseen.append("whether the proof or the token was used before")
+    if decision.permit.single_uses:
+        unseen.append("whether the approval was used before")
     return [f"            not looked at: {what}" for what in unseen]
 
 
