@@ -84,8 +84,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_single_uses": Family(
         _COUNTER,
         ("kind", "result"),
-        "Uses of DPoP proofs and one-time tokens: passed, passed_locally (the store was away), used"
-        " (before), away, full, busy (too many waited), ended (while it waited)",
+        "Uses of DPoP proofs, one-time tokens and approvals: passed, passed_locally (the store was"
+        " away), used (before), away, full, busy (too many waited), ended (while it waited)",
     ),
     "authz_cache_entries": Family(_GAUGE, (), "Decisions in the cache"),
     "authz_keys": Family(
