@@ -1,6 +1,6 @@
 """Single uses: a DPoP proof, or a token for one request, which no other request may use.
 
-A verified token's delegation names them; the edge marks them as used (step 5).
+A verified token's delegation names them; the edge marks them as used (step 6).
 """
 
 from enum import StrEnum

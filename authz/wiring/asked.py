@@ -2,12 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from authz.adapters.introspection import (
-    Credential,
-    CredentialError,
-    IntrospectionClient,
-    Introspections,
-)
+from authz.adapters.introspection import IntrospectionClient, Introspections
+from authz.adapters.oauth_client import Credential, CredentialError
 from authz.adapters.pdp.client import AuthzenClient, PdpError, PdpResult
 from authz.config import Config
 from authz.core.delegation import IssuerSettings

@@ -36,6 +36,11 @@ FAMILIES: Final[dict[str, Family]] = {
         ("agent",),
         "Refusals of an agent with a proven identity: the first 100 agents, (others) for the rest",
     ),
+    "authz_assertions": Family(
+        _COUNTER,
+        ("result",),
+        "Assertions for upstreams, signed or failed; remembered ones are signed once",
+    ),
     "authz_shadow_decisions": Family(
         _COUNTER,
         ("by", "decision"),

@@ -41,7 +41,7 @@ def describe_answer(decision: Decision) -> list[str]:
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         lines.append(f"            {by}")
         lines += [f"            {_condition(spending)}" for spending in grant.spendings]
-        if decision.delegation.has_token and decision.upstream_token is UpstreamToken.FORWARD:
+        if decision.delegation.has_token and decision.upstream.gets is UpstreamToken.FORWARD:
             lines.append("            the upstream gets the client's token")
         return [*lines, "ALLOW"]
     lines.append(
