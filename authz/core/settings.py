@@ -5,6 +5,7 @@ needs coercion.
 """
 
 import re
+from datetime import datetime
 from typing import Annotated, Final
 
 from pydantic import (
@@ -117,6 +118,26 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d)$"}),
 ]
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, datetime):
+        return value
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("a moment is RFC 3339 with a zone, such as 2026-12-31T18:00:00Z")
+    return moment
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""For settings: a moment in time."""
 
 
 class ClientCertificateSettings(Settings):

@@ -1,7 +1,7 @@
 """Single uses: a DPoP proof, a token for one request, or the approval of one call.
 
 A verified token's delegation names the first two, the permit of rules that require an approval the
-last; the edge marks them as used (step 5).
+last; the edge marks them as used (step 6).
 """
 
 from enum import StrEnum

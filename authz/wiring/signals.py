@@ -4,8 +4,8 @@ from pathlib import Path
 
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
+from authz.adapters.listener_certificate import ListenerCertificate, ListenerTlsError
 from authz.adapters.signals import LogoutSettings, SignalSettings, TransmitterSettings
-from authz.adapters.signals.certificate import ListenerCertificate, ListenerTlsError
 from authz.adapters.signals.intake import Intake, Party
 from authz.adapters.signals.poller import SignalPoller
 from authz.adapters.signals.receiver import Endpoint, SignalReceiver
@@ -60,7 +60,7 @@ def read_listener_certificate(settings: SignalSettings) -> ListenerCertificate |
     if settings.tls is None or not settings.listens:
         return None
     try:
-        return ListenerCertificate(settings.tls)
+        return ListenerCertificate(settings.tls, "signals")
     except ListenerTlsError as error:
         raise BuildError(str(error)) from None
 

@@ -23,7 +23,7 @@ from authz.adapters.http_server import (
     ServerLimits,
     listen,
 )
-from authz.adapters.signals.certificate import ListenerCertificate
+from authz.adapters.listener_certificate import ListenerCertificate
 from authz.adapters.signals.intake import Intake, Party, SignalDelayedError
 from authz.core.signals.errors import SignalError, SignalFault, SignalUnverifiedError
 from authz.core.signals.signed import MAX_TOKEN_BYTES

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from authz.adapters.listener_tls_settings import ListenerTlsSettings
 from authz.core.delegation.algorithms import Algorithm
 from authz.core.jose import KeySettings
 from authz.core.settings import (
@@ -20,21 +21,6 @@ from authz.core.urls import check_url, is_plaintext
 MAX_INTERVAL_SECONDS: Final = 3600.0
 Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]{0,255}$")]
 _Name = Annotated[str, Field(min_length=1, max_length=1024)]
-
-
-class ListenerTlsSettings(Settings):
-    """TLS on the address for signals."""
-
-    certificate: FileText
-    """A PEM file with the certificate, followed by its intermediates; a renewed one is used for
-    the next connection.
-    """
-    private_key: FileText
-    """A PEM file with the certificate's private key, not encrypted."""
-    client_ca: FileText | None = None
-    """A PEM file with CA certificates: only clients with a certificate of these may connect. Left
-    out, clients show none.
-    """
 
 
 class PushSettings(Settings):

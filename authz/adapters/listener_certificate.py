@@ -1,4 +1,4 @@
-"""The TLS context of the address for signals, made again when its files have changed."""
+"""The TLS context of an address of its own, made again when its files have changed."""
 
 import logging
 import ssl
@@ -7,11 +7,11 @@ from typing import Final
 from authz.adapters.client_credentials import show_certificate
 from authz.adapters.fetched import FetchError
 from authz.adapters.files import FileState, state_of
-from authz.adapters.signals.settings import ListenerTlsSettings
+from authz.adapters.listener_tls_settings import ListenerTlsSettings
 from authz.core.settings import ClientCertificateSettings
 from authz.core.told_error import ToldError
 
-_log: Final = logging.getLogger("authz.signals")
+_log: Final = logging.getLogger("authz.tls")
 
 
 class ListenerTlsError(ToldError):
@@ -19,11 +19,12 @@ class ListenerTlsError(ToldError):
 
 
 class ListenerCertificate:
-    """The certificate of the address for signals. For a single thread."""
+    """The certificate of an address of its own, such as that for signals. For a single thread."""
 
-    def __init__(self, settings: ListenerTlsSettings) -> None:
-        """Read the files. Raises ListenerTlsError."""
+    def __init__(self, settings: ListenerTlsSettings, section: str) -> None:
+        """Read the files, which ``tls`` of the config's section names. Raises ListenerTlsError."""
         self._settings = settings
+        self._section = section
         self._seen = self._states()
         self._context = self._read()
 
@@ -38,7 +39,7 @@ class ListenerCertificate:
             try:
                 self._context = self._read()
             except ListenerTlsError as error:
-                _log.error("certificate for signals not reloaded: %s", error)
+                _log.error("certificate not reloaded; the last valid one stays in use: %s", error)
         return self._context
 
     def _states(self) -> tuple[FileState | None, ...]:
@@ -59,11 +60,13 @@ class ListenerCertificate:
                 context.load_verify_locations(settings.client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED
         except FetchError as error:
-            raise ListenerTlsError(f"signals.{error}") from None
+            raise ListenerTlsError(f"{self._section}.{error}") from None
         except ssl.SSLError:  # whose text is OpenSSL's
-            raise ListenerTlsError("signals.tls.client_ca holds no PEM certificates") from None
+            message = f"{self._section}.tls.client_ca holds no PEM certificates"
+            raise ListenerTlsError(message) from None
         except OSError as error:
-            raise ListenerTlsError(f"signals.tls.client_ca: {error.strerror}") from None
+            message = f"{self._section}.tls.client_ca: {error.strerror}"
+            raise ListenerTlsError(message) from None
         return context
 
 
