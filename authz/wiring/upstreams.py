@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from authz.adapters.assertions import assertion_header
 from authz.adapters.assertions.assertions import AssertionResult, Assertions, TokenSigner
 from authz.adapters.signing.private_key import SigningKeyError
 from authz.adapters.signing.signer import Signer, SigningPlan
@@ -70,13 +71,6 @@ class AssertionKeys:
             prepared.signer.take(prepared.plan)
 
 
-def assertion_header(config: Config) -> str:
-    """Return the name of the header that carries assertions, "" if the config has none."""
-    if config.assertions is None:
-        return ""
-    return config.assertions.header_name(config.headers.prefix)
-
-
 def build_assertions(config: Config, parts: UpstreamParts) -> Assertions | None:
     """Build what signs the config's assertions, None if it has none, or nothing can sign.
 
@@ -88,7 +82,7 @@ def build_assertions(config: Config, parts: UpstreamParts) -> Assertions | None:
     return Assertions(
         parts.signer,
         settings.issuer,
-        assertion_header(config),
+        assertion_header(settings, config.headers.prefix),
         settings.lifetime,
         parts.count_assertion,
     )
