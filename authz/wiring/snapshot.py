@@ -87,14 +87,14 @@ def build_delegations(
         config.token,
         config.issuers,
         facts.keys,
-        DpopVerifier(config.token.dpop, _nonce_secret(config, facts)),
+        DpopVerifier(config.token.dpop, read_nonces(config, facts)),
         unread,
         answers=facts.answers,
         lists=facts.lists,
     )
 
 
-def _nonce_secret(config: Config, facts: Lookups) -> NonceSecret:
+def read_nonces(config: Config, facts: Lookups) -> NonceSecret:
     """Return the secret of DPoP nonces (RFC 9449 section 9). Raises BuildError."""
     own = read_nonce_secret(config.token.dpop)
     if own is not None:
