@@ -8,6 +8,7 @@ of types reports it.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from authz.config.approval_checks import approval_problems
 from authz.config.merged import MergedConfig
 from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
@@ -31,6 +32,7 @@ def reference_problems(merged: MergedConfig) -> list[Problem]:
         *_audiences(data),
         *_trust_domains(data),
         *rule_problems(data),
+        *approval_problems(data),
         *signal_problems(data),
         *upstream_problems(data),
         *_twice(merged),

@@ -11,6 +11,7 @@ from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.pdp.client import PdpResult
 from authz.config import Config
+from authz.core.approval import DETAILS
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.bounded_map import Unchanging
 from authz.core.delegation.credential import token_reads
@@ -163,7 +164,8 @@ def build_snapshot(
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies, authorizer.routes),
-        renderer=Renderer(responder, version, reads.claims, redaction),
+        # Approvals hold arguments of calls, which records never do.
+        renderer=Renderer(responder, version, reads.claims - {DETAILS}, redaction),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,
