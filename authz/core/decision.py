@@ -20,6 +20,7 @@ from authz.core.needs import Need
 from authz.core.parties import Actor, Agent, Delegation, Mode
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
+from authz.core.single_use import SingleUse
 from authz.core.upstream_token import STRIPPED, Upstream, UpstreamCredential
 
 __all__ = [
