@@ -76,7 +76,7 @@ def named_actors(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
     settings = issuer.actor
     values = [claims.members.get(name) for name in settings.claim if settings.is_mapped]
     is_agent = any(isinstance(value, str) and settings.agent_of(value) for value in values)
-    actors = _mapped_actors(claims, issuer) if is_agent else read_chain(claims, issuer)
+    actors = _mapped_actors(claims, issuer) if is_agent else read_chain(claims.members, issuer)
     if actors and actors[0].subject.startswith(SCHEME):
         _check_may_name(actors[0], issuer, domain_of(actors[0].subject))
     return actors
