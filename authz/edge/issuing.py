@@ -44,7 +44,7 @@ from authz.edge.learning import MAX_ROUNDS, LearnError, Learner
 WAIT_SECONDS: Final = 5.0  # for keys, issuers and the store: agents wait longer, if need be, anew
 TOKEN_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
 _TOKEN_ID_BYTES: Final = 16
-_NOBODY: Final = Agent(SpiffeId.parse("spiffe://unknown"))
+_NOBODY: Final = Agent(SpiffeId.parse("spiffe://unknown/client"))
 _log: Final = logging.getLogger("authz.sts")
 
 

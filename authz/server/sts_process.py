@@ -37,7 +37,14 @@ _log: Final = logging.getLogger("authz.server")
 
 
 class StsProcess:
-    """A token service, of which a process has one. Its main thread answers no requests."""
+    """A token service, of which a process has one. Its main thread answers no requests.
+
+    Attributes:
+        server: the HTTP server.
+        configs: reloads changed configs.
+        liveness: the progress of the parts.
+        metrics: what a scrape shows.
+    """
 
     def __init__(self, parts: StsParts, config: Config, source: ConfigSource) -> None:
         """Build the objects that serve and watch the parts of ``config``; nothing runs yet.
@@ -50,8 +57,8 @@ class StsProcess:
         self._stopping = threading.Event()
         self._is_listening = False
         self._finished = 0
-        self._liveness = Liveness()
-        self._reload = ConfigReload(source, self._take)
+        self.liveness = Liveness()
+        self.configs = ConfigReload(source, self._take)
         settings = parts.settings
         self._metadata = self._made_metadata()
         pages = Pages(
@@ -61,21 +68,21 @@ class StsProcess:
                 paths.jwks_path(settings.issuer): parts.signer.jwks,
             },
         )
-        self._server = StsServer(
+        self.server = StsServer(
             settings.listen,
             _contexts(parts).current,
             pages,
             parts.issuing,
             parts.check,
             parts.pool.submit,
-            lambda: self._liveness.beat(TRANSPORT),
+            lambda: self.liveness.beat(TRANSPORT),
         )
-        metrics = build_sts_metrics(parts, self._server, self._reload, self._liveness)
+        self.metrics = build_sts_metrics(parts, self.server, self.configs, self.liveness)
         self._admin = AdminServer(
-            settings.admin.listen, metrics.registry, self.readiness, self._liveness.stuck
+            settings.admin.listen, self.metrics.registry, self.readiness, self.liveness.stuck
         )
         self._watches = (
-            *build_watches(parts, self._reload, self._liveness),
+            *build_watches(parts, self.configs, self.liveness),
             PeriodicThread("signing", parts.signer.look, SIGNING_SECONDS, lambda _: None),
         )
 
@@ -111,22 +118,22 @@ class StsProcess:
 
     def _listen(self) -> None:
         """Open the socket, for good: a later issuer without keys does not close it."""
-        self._server.start()
+        self.server.start()
         self._is_listening = True
         extra = {
             "version": __version__,
-            "listen": self._server.address,
+            "listen": self.server.address,
             "policy_version": self._parts.issuing.snapshot.policy_version,
         }
         _log.info("issuing tokens", extra=extra)
 
     def _beat(self) -> None:
         """Note progress of the main thread, and of the pool if it has finished work or is idle."""
-        self._liveness.beat(MAIN)
+        self.liveness.beat(MAIN)
         pool = self._parts.pool.status()
         if pool.finished != self._finished or not pool.queued:
             self._finished = pool.finished
-            self._liveness.beat(POOL)
+            self.liveness.beat(POOL)
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Tell whether requests are wanted here, and the results that /readyz shows."""
@@ -137,16 +144,26 @@ class StsProcess:
             "keys": self._is_listening or keys.ready(),
             "listening": self._is_listening,
             "stopping": self._stopping.is_set(),
-            "stuck": self._liveness.stuck(),
+            "stuck": self.liveness.stuck(),
             "sources": keys.status(),
         }
         if audit.is_failing:
             checks["audit"] = False
         if revocations.store is not None:
             checks["store"] = revocations.store.is_current
-        is_wanted = not self._stopping.is_set() and not self._liveness.stuck()
+        is_wanted = not self._stopping.is_set() and not self.liveness.stuck()
         is_ready = self._is_listening and is_wanted and revocations.is_ready
         return is_ready and not audit.refuses_allows, checks
+
+    @property
+    def address(self) -> str:
+        """Where the service listens, with the port that was chosen for 0."""
+        return self.server.address
+
+    @property
+    def admin_address(self) -> str:
+        """Where operators ask, likewise."""
+        return self._admin.address
 
     @property
     def stop_seconds(self) -> float:
@@ -159,7 +176,7 @@ class StsProcess:
 
     def reload(self) -> None:
         """Schedule a reload of the config, and reopen the audit file (SIGHUP)."""
-        self._reload.want()
+        self.configs.want()
         for watch in self._watches:
             watch.soon()
         self._parts.audit.reopen()
@@ -188,13 +205,13 @@ class StsProcess:
         """Answer the requests that have begun, within the configured time."""
         _log.info("stopping")
         if self._is_listening:
-            self._server.stop(self._config.server.drain)
+            self.server.stop(self._config.server.drain)
 
     def close(self) -> None:
         """Stop serving and watching the parts; ``open_sts`` closes the parts themselves."""
         for watch in self._watches:
             watch.stop()
-        self._server.stop(0)
+        self.server.stop(0)
         self._admin.close()
 
 
