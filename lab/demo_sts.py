@@ -43,7 +43,8 @@ class Hops:
         self.tokens = {"login": mesh.issuer.id_token(FRONT_END)}
         self.approval: dict[str, Any] = {}
 
-    def _svid(self, agent: str) -> Svid:
+    def svid(self, agent: str) -> Svid:
+        """Return the agent's SVID, always the same."""
         if agent not in self._svids:
             self._svids[agent] = self._mesh.authority.issue(agent)
         return self._svids[agent]
@@ -51,7 +52,7 @@ class Hops:
     def exchange(self, agent: str, given: str, got: str, **form: str) -> Reply:
         """Have an agent exchange the token of a name; the new token gets another name."""
         kind = ID_TOKEN if given == "login" else ACCESS_TOKEN
-        reply = ask(self._mesh.sts.client(self._svid(agent)), self.tokens[given], kind, **form)
+        reply = ask(self._mesh.sts.client(self.svid(agent)), self.tokens[given], kind, **form)
         if reply.status == 200:
             self.tokens[got] = token_of(reply)
         return reply
@@ -69,7 +70,7 @@ class Hops:
 
     def client(self, agent: str) -> Client:
         """Return the client of an agent for Envoy."""
-        return self._mesh.client(self._svid(agent))
+        return self._mesh.client(self.svid(agent))
 
     def hand_on(self) -> Reply:
         """Have the orchestrator call the travel agent, which gets the token by the call."""

@@ -26,7 +26,7 @@ _TYPE: Final = "urn:ietf:params:oauth:token-type:"
 ACCESS_TOKEN: Final = f"{_TYPE}access_token"
 ID_TOKEN: Final = f"{_TYPE}id_token"
 GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-_FORM: Final = [("content-type", "application/x-www-form-urlencoded")]
+_FORM: Final = ("content-type", "application/x-www-form-urlencoded")
 _FINANCE: Final = "https://mcp.corp.example/finance"
 _TRIPS: Final = "https://mcp.corp.example/trips"
 
@@ -170,17 +170,20 @@ _TRAVEL: Final = "spiffe://corp.example/ns/agents/sa/travel"
 
 
 def ask(
-    client: Client, token: str, token_type: str = ACCESS_TOKEN, **form: str | list[str]
+    client: Client, token: str, token_type: str = ACCESS_TOKEN, *, proof: str = "", **form: str
 ) -> Reply:
-    """Ask a token service to exchange a token (RFC 8693 section 2.1); its error is the reason."""
-    fields: dict[str, str | list[str]] = {
+    """Ask a token service to exchange a token (RFC 8693 section 2.1); its error is the reason.
+
+    ``proof`` is a DPoP proof.
+    """
+    fields = {
         "grant_type": GRANT,
         "subject_token": token,
         "subject_token_type": token_type,
         **form,
     }
-    body = urlencode(fields, doseq=True).encode()
-    reply = client.request("POST", "/token", _FORM, body, host=HOST)
+    body, headers = urlencode(fields).encode(), [_FORM, *([("dpop", proof)] if proof else [])]
+    reply = client.request("POST", "/token", headers, body, host=HOST)
     answer = json.loads(reply.body)
     if "access_token" in answer:
         MADE.append(answer["access_token"])
