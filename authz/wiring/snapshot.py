@@ -172,7 +172,7 @@ def build_snapshot(
         recorded_headers=reads.recorded,
         credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
-        has_one_time_tokens=any(issuer.one_time for issuer in config.issuers),
+        has_single_uses=any(issuer.one_time for issuer in config.issuers) or policy.uses_approvals,
         assertions=build_assertions(config, upstreams),
         exchanges=upstreams.exchanges,
     )
