@@ -194,7 +194,7 @@ def echoed(both: TwoIssuers, hops: Hops) -> Reply:
     return orders(hops)
 
 
-def times(issued: int, ends: int) -> dict[str, int]:
+def times(issued: int, ends: int) -> dict[str, Any]:
     """Return iat and exp, in seconds from now on."""
     now = int(time.time())
     return {"iat": now + issued, "exp": now + ends}

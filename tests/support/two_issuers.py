@@ -68,7 +68,8 @@ class TwoIssuers:
         """Return agents with a login, and the tokens of the first two hops."""
         hops = Hops(self.mesh)
         assert hops.exchange(lab.ORCHESTRATOR, "login", "first").status == 200
-        assert hops.exchange(lab.TRAVEL, "first", "partner", scope="balance:read", audience=API)
+        form = {"scope": "balance:read", "audience": API}
+        assert hops.exchange(lab.TRAVEL, "first", "partner", **form).status == 200
         return hops
 
     def record(self, reply: Reply) -> dict[str, Any]:
