@@ -23,6 +23,7 @@ from lab.issuer import b64
 from lab.mesh import ORCHESTRATOR, PAYMENTS, TRAVEL
 from lab.sts import ACCESS_TOKEN, ASK, DESK, FRONT_END, ID_TOKEN, ISSUER, ask
 from lab.table import as_expected, sent
+from support.issued import refused
 from support.two_issuers import API, ORDERS, PARTNER, UPSTREAM, TwoIssuers, two_issuers
 
 pytestmark = pytest.mark.e2e
@@ -108,7 +109,8 @@ def at_sts(error: str, why: str, token: Token, *, kind: str = ACCESS_TOKEN) -> C
 
     def send(both: TwoIssuers, hops: Hops) -> Reply:
         client = both.mesh.sts.client(hops.svid(TRAVEL))
-        return ask(client, token(both, hops), kind, audience=API, scope=READ)
+        hops.tokens["asked"] = token(both, hops)
+        return ask(client, hops.tokens["asked"], kind, audience=API, scope=READ)
 
     return Confusion(Place.STS, error, why, send)
 
@@ -179,8 +181,9 @@ def proven_twice(both: TwoIssuers, hops: Hops) -> Reply:
     client = both.mesh.sts.client(hops.svid(TRAVEL))
     proof = DpopClient().proof("", "POST", f"{ISSUER}/token", ath=None)
     form = {"proof": proof, "audience": API, "scope": READ}
-    assert ask(client, hops.tokens["first"], **form).status == 200
-    return ask(client, hops.tokens["first"], **form)
+    hops.tokens["asked"] = hops.tokens["first"]
+    assert ask(client, hops.tokens["asked"], **form).status == 200
+    return ask(client, hops.tokens["asked"], **form)
 
 
 def stolen(both: TwoIssuers, hops: Hops) -> Reply:
@@ -295,7 +298,7 @@ def test_confused(both: TwoIssuers, hops: Hops, what: str) -> None:
     assert reply.reason == confusion.error, reply
     assert both.mesh.upstream.requests == before
     if confusion.place is Place.STS:
-        assert both.last_of_sts()["reason"] == confusion.why
+        assert refused(both.mesh.sts, hops.tokens["asked"])["reason"] == confusion.why
         return
     record = both.record(reply)
     assert record["reason"] == confusion.error
