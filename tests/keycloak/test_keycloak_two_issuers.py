@@ -5,109 +5,25 @@ gets in exchange at Keycloak itself is exchanged there once more by the server, 
 Ways to confuse the two are refused, each where it can first be known.
 """
 
-import json
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import Final
 
 import pytest
-import yaml
 
-from lab.ca import Svid
-from lab.client import Client, Reply
-from lab.issuer import b64
+from lab.issuer import claims_of
 from lab.keycloak import Keycloak, Realm
-from lab.live_files import whole_records
-from lab.mesh import AUDIENCE, PAYMENTS, TRAVEL, Mesh, config_text
-from lab.sts import ACCESS_TOKEN, ID_TOKEN, ISSUER, TokenService, ask, token_of
-from support.issued import refused
-from support.keycloak_exchange import exchanging
-from support.keycloak_howto import (
-    AGENT,
-    FRONT_END,
-    READ,
-    USER,
-    Howto,
-    Proxy,
-    changes_of,
-    serve,
-    users_token,
-)
+from lab.mesh import PAYMENTS, TRAVEL, Mesh
+from lab.sts import ACCESS_TOKEN, ID_TOKEN
+from support.forged import altered, unsigned
+from support.keycloak_howto import AGENT, FRONT_END, READ, USER, Howto, users_token
+from support.keycloak_two_issuers import GATEWAY, UPSTREAM, TwoIssuers, two_issuers
 from support.world import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the first waits for Keycloak
-GATEWAY: Final = "two-issuers-gateway"  # our client at Keycloak
-UPSTREAM: Final = "two-issuers-orders"  # the client of the upstream
 BALANCE: Final = "/finance/balance"  # for tokens of both
 ORDERS: Final = "/orders/42"  # whose upstream gets Keycloak's token
 _CLAIM: Final = "oidc-hardcoded-claim-mapper"
-_OURS: Final = """\
-issuer: {issuer}
-keys: {{jwks_uri: "https://localhost:{port}/jwks.json", ca_file: "{ca}", cooldown: 1s}}
-audiences: [{audience}]
-proof: required
-"""
-_STS: Final = """\
-issuer: {issuer}
-listen: 127.0.0.1:0
-admin: {{listen: 127.0.0.1:0}}
-tls: {{certificate: "{certificate}", private_key: "{key}", client_ca: "{ca}"}}
-make: "{make}"
-id_tokens: [{{issuer: "{keycloak}", client_ids: [{front_end}]}}]
-rules:
-  - name: begin
-    agents: [{travel}]
-    subject_audiences: [{front_end}, {agent}]
-    audiences: [{audience}]
-    scopes: ["balance:read"]
-"""
-
-
-@dataclass(frozen=True)
-class TwoIssuers:
-    """The realm, our token service and the proxy, and the agent with one SVID at both."""
-
-    realm: Realm
-    sts: TokenService
-    proxy: Proxy
-    svid: Svid
-
-    @property
-    def travel(self) -> Client:
-        """The agent's client for Envoy."""
-        mesh = self.proxy.mesh
-        return Client(self.proxy.envoy.port, mesh.authority.path, self.svid)
-
-    def ask(self, token: str, kind: str = ACCESS_TOKEN, **form: str) -> Reply:
-        """Have the agent ask our token service."""
-        return ask(self.sts.client(self.svid), token, kind, **form)
-
-    def login(self) -> dict[str, Any]:
-        """Let the user log in at the front end."""
-        return self.realm.by_login(FRONT_END, USER)
-
-    def ours(self) -> str:
-        """Return our token for a new login."""
-        return token_of(self.ask(self.login()["id_token"], ID_TOKEN))
-
-    def refusal(self, token: str, kind: str = ACCESS_TOKEN, **form: str) -> tuple[str, str]:
-        """Return the error by which the token service refuses a token, and its record's reason."""
-        error = self.ask(token, kind, **form).reason
-        return error, refused(self.sts, token)["reason"]
-
-    def detail(self, reply: Reply) -> str:
-        """Return what the server's record says of a refusal, once it is written."""
-        named = reply.body.decode().rpartition("decision: ")[2].strip()
-
-        def found() -> list[dict[str, Any]]:
-            records = whole_records(self.proxy.server.audit)
-            return [one for one in records if one.get("decision_id") == named]
-
-        wait_until(found)
-        return str(found()[0]["detail"])
 
 
 @pytest.fixture(scope="module")
@@ -115,65 +31,8 @@ def both(
     mesh: Mesh, howto: Howto, corp: Realm, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TwoIssuers]:
     """The how-to's config with an exchange and a second issuer: our token service."""
-    folder = tmp_path_factory.mktemp("two-issuers")
-    with ExitStack() as stack:
-        stack.enter_context(exchanging(corp, GATEWAY, UPSTREAM))
-        secret = folder / "token-secret"
-        secret.write_text(str(corp.client(GATEWAY)["secret"]))
-        sts = TokenService(folder, mesh.authority)
-        uri = f"{corp.issuer}/protocol/openid-connect/certs"
-        config = config_of(howto, corp, sts, secret)
-        sts.start(changes_of(config).edit(config_text(sts.files, uri)))
-        stack.callback(sts.process.stop)
-        sts.wait_ready()
-        proxy = serve(mesh, "two-issuers", config_of(howto, corp, sts, secret), "20s")
-        stack.callback(proxy.envoy.stop)
-        yield TwoIssuers(corp, sts, proxy, mesh.authority.issue(TRAVEL))
-
-
-def config_of(howto: Howto, realm: Realm, sts: TokenService, secret: Path) -> dict[str, Any]:
-    """The config, which the server and the token service have in common."""
-    config = howto.config()
-    [keycloak] = config["issuers"]
-    keycloak |= {
-        "clock_skew": "0s",
-        "exchange": {
-            "url": f"{realm.issuer}/protocol/openid-connect/token",
-            "insecure": True,
-            "client_id": GATEWAY,
-            "client_secret_file": str(secret),
-            "accept_scopes": ["profile"],
-            "timeout": "10s",
-        },
-    }
-    names = {
-        **sts.names(),
-        "keycloak": realm.issuer,
-        "front_end": FRONT_END,
-        "agent": AGENT,
-        "travel": TRAVEL,
-        "audience": AUDIENCE,
-    }
-    config["sts"] = yaml.safe_load(_STS.format_map(names))
-    config["issuers"].append(yaml.safe_load(_OURS.format_map(names)))
-    config["principals"].append({"match": {"issuer": ISSUER}, "grants": ["balance"]})
-    config["grants"]["balance"][0]["paths"].append("/orders/**")
-    config["routes"].append(
-        {
-            "name": "orders",
-            "paths": ["/orders/**"],
-            "resource": AUDIENCE,
-            "upstream_token": "exchange",
-            "exchange": {"issuer": realm.issuer, "audience": UPSTREAM},
-        }
-    )
-    return config
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    """Return the claims of a token, unverified."""
-    claims: dict[str, Any] = json.loads(urlsafe_b64decode(token.split(".")[1] + "=="))
-    return claims
+    with two_issuers(mesh, howto, corp, tmp_path_factory.mktemp("two-issuers")) as running:
+        yield running
 
 
 def test_both(both: TwoIssuers) -> None:
@@ -188,19 +47,6 @@ def test_both(both: TwoIssuers) -> None:
     [(_, value)] = by_keycloaks.seen_headers("authorization")
     claims = claims_of(value)
     assert (claims["aud"], claims["sub"], claims["azp"]) == (UPSTREAM, user, GATEWAY)
-
-
-def unsigned(token: str) -> str:
-    """Take a token's signature away (RFC 7515 appendix A.5)."""
-    header = b64(json.dumps({"alg": "none", "typ": "JWT"}).encode())
-    return f"{header}.{token.split('.')[1]}."
-
-
-def cut(token: str) -> str:
-    """Put another actor into a token, and keep its signature."""
-    header, _, signature = token.split(".")
-    claims = {**claims_of(token), "act": {"sub": PAYMENTS}}
-    return ".".join([header, b64(json.dumps(claims).encode()), signature])
 
 
 @contextmanager
@@ -229,7 +75,10 @@ AT_STS: Final[dict[str, tuple[str, str, str, Token]]] = {
         ID_TOKEN, "invalid_request", "token_typ", lambda both: both.login()["access_token"]
     ),
     "unsigned": (
-        ID_TOKEN, "invalid_request", "token_alg", lambda both: unsigned(both.login()["id_token"])
+        ID_TOKEN,
+        "invalid_request",
+        "token_alg",
+        lambda both: unsigned(claims_of(both.login()["id_token"]), "JWT"),
     ),
 }  # fmt: skip
 
@@ -289,8 +138,8 @@ def test_refused_at_the_server(both: TwoIssuers) -> None:
     assert payments.get(BALANCE, ours).reason == "actor_mismatch"
     assert payments.get(ORDERS, keycloaks).reason == "actor_mismatch"
     assert with_another.get(BALANCE, ours).reason == "cnf_mismatch"
-    assert travel.get(BALANCE, cut(ours)).reason == "token_signature"
-    assert travel.get(BALANCE, unsigned(ours)).reason == "token_alg"
+    assert travel.get(BALANCE, altered(ours, act={"sub": PAYMENTS})).reason == "token_signature"
+    assert travel.get(BALANCE, unsigned(claims_of(ours))).reason == "token_alg"
     assert travel.get(ORDERS, both.realm.own(AGENT, READ)).reason == "principal_required"
 
 

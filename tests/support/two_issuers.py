@@ -28,6 +28,7 @@ PARTNER: Final = "https://as.partner.example"
 API: Final = "https://mcp.corp.example/partner"  # as agents call it
 UPSTREAM: Final = "https://api.partner.example"  # as the partner does
 ORDERS: Final = "/partner/orders"
+HONEST: Final = {"cnf": None}  # the key in our token is an agent's, who does not call the partner
 _ISSUER: Final = """\
 - issuer: {issuer}
   keys: {{jwks_uri: "{jwks}", insecure: true, cooldown: 1s}}
