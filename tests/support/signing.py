@@ -1,9 +1,13 @@
-"""Private keys of the tokens that we sign ourselves, in PEM."""
+"""Private keys of the tokens that we sign ourselves, in PEM, and where a server publishes them."""
+
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from lab.live_files import whole_records
 
 
 def pem_of(key: PrivateKeyTypes) -> bytes:
@@ -16,3 +20,9 @@ def pem(*, is_ed25519: bool = False) -> bytes:
     return pem_of(
         Ed25519PrivateKey.generate() if is_ed25519 else ec.generate_private_key(ec.SECP256R1())
     )
+
+
+def address_of_keys(log: Path) -> str:
+    """Return the address on which a server last began to publish keys, by its log."""
+    told = [line for line in whole_records(log) if line.get("message") == "publishing keys"]
+    return str(told[-1]["listen"])
