@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from authz.adapters.audit.log import AuditStatus
 from authz.adapters.budgets import SpenderStatus
+from authz.adapters.exchange import ExchangesStatus
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, gauge
@@ -32,6 +33,7 @@ from authz.server.reload import ConfigReload, ReloadStatus
 from authz.server.status_families import (
     audit_families,
     budget_family,
+    exchange_families,
     introspection_families,
     key_families,
     process_families,
@@ -76,6 +78,7 @@ class ReportingParts:
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
+    exchanges: Part[ExchangesStatus]
     store: Part[StoreStatus]
     single_uses: Part[SingleUseStatus]
     status_lists: Part[Sequence[StatusListStatus]]
@@ -116,6 +119,7 @@ class ProcessMetrics(Collector):
         senders_keys = () if signals is None else signals.key_sources()
         yield from key_families([*parts.keys.status(), *senders_keys])
         yield from introspection_families(parts.introspections.status())
+        yield from exchange_families(parts.exchanges.status())
         yield from single_use_families(parts.single_uses.status())
         yield from status_list_families(parts.status_lists.status())
         yield from revocation_families(parts.revocations.status())
@@ -145,6 +149,7 @@ def build_metrics(
         service=parts.service,
         keys=parts.keys,
         introspections=parts.introspections,
+        exchanges=parts.exchanges,
         single_uses=parts.shared.single_uses,
         status_lists=parts.status_lists,
         revocations=parts.shared.revocations,

@@ -8,6 +8,7 @@ from prometheus_client.core import Metric
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
 from authz.adapters.budgets import SpenderStatus, SpendResult
+from authz.adapters.exchange import ExchangesStatus
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import counter, gauge
@@ -67,6 +68,15 @@ def introspection_families(endpoints: Sequence[IntrospectionStatus]) -> Iterator
         "authz_introspection_breaker_open",
         *(((endpoint.issuer,), endpoint.is_cut_off) for endpoint in endpoints),
     )
+
+
+def exchange_families(status: ExchangesStatus) -> Iterator[Metric]:
+    """Yield the families of token endpoints where tokens are exchanged."""
+    yield gauge(
+        "authz_exchange_breaker_open",
+        *(((endpoint.issuer,), endpoint.is_cut_off) for endpoint in status.endpoints),
+    )
+    yield gauge("authz_exchange_memory_bytes", ((), status.kept_bytes))
 
 
 def single_use_families(status: SingleUseStatus) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Final
 
+from authz.adapters.assertions import assertion_header
 from authz.adapters.audit.records.redaction import Redaction
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
@@ -37,7 +38,7 @@ from authz.wiring.asked import build_decision_point
 from authz.wiring.files import MIN_SECRET_BYTES, read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
-from authz.wiring.upstreams import UpstreamParts, assertion_header, build_assertions
+from authz.wiring.upstreams import UpstreamParts, build_assertions
 
 # Of the memory for tokens: known callers hold the same texts, but no claims.
 PART_OF_CALLERS: Final = 4
@@ -156,7 +157,7 @@ def build_snapshot(
         (token.header,),
         token.dpop.algorithms,
         tuple(sorted(policy.added_headers)),
-        assertion_header(config),
+        assertion_header(config.assertions, config.headers.prefix),
     )
     version = compute_policy_version(config)
     return Snapshot(
@@ -192,8 +193,9 @@ def build_inputs(
     With the pipeline's ``routes``, the reader and the pipeline read each target once.
     """
     reads = build_reads(config, policies)
-    listed = config.headers.removed_names
-    owned = owned_headers(config.headers.prefix).union(filter(None, [assertion_header(config)]))
+    prefix, listed = config.headers.prefix, config.headers.removed_names
+    assertion = assertion_header(config.assertions, prefix)
+    owned = owned_headers(prefix).union(filter(None, [assertion]))
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from authz.adapters.assertions import assertion_header
 from authz.adapters.assertions.assertions import AssertionResult, Assertions, TokenSigner
 from authz.adapters.signing.private_key import SigningKeyError
 from authz.adapters.signing.signer import Signer, SigningPlan, SigningStatus
@@ -86,13 +87,6 @@ class AssertionKeys:
         return None if self._latest is None else self._latest.status()
 
 
-def assertion_header(config: Config) -> str:
-    """Return the name of the header that carries assertions, "" if the config has none."""
-    if config.assertions is None:
-        return ""
-    return config.assertions.header_name(config.headers.prefix)
-
-
 def build_assertions(config: Config, parts: UpstreamParts) -> Assertions | None:
     """Build what signs the config's assertions, None if it has none, or nothing can sign.
 
@@ -104,7 +98,7 @@ def build_assertions(config: Config, parts: UpstreamParts) -> Assertions | None:
     return Assertions(
         parts.signer,
         settings.issuer,
-        assertion_header(config),
+        assertion_header(settings, config.headers.prefix),
         settings.lifetime,
         parts.count_assertion,
     )

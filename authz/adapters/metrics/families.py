@@ -139,6 +139,26 @@ FAMILIES: Final[dict[str, Family]] = {
         ("issuer",),
         "1 while a circuit breaker is open: some agent's questions failed and are not sent",
     ),
+    "authz_exchanges": Family(
+        _COUNTER,
+        ("issuer", "result"),
+        "Exchanges of clients' tokens for upstreams' tokens at an issuer's token endpoint",
+    ),
+    "authz_exchange_duration_seconds": Family(
+        _HISTOGRAM,
+        ("issuer",),
+        "Duration of calls to an issuer's token endpoint",
+    ),
+    "authz_exchange_breaker_open": Family(
+        _GAUGE,
+        ("issuer",),
+        "1 while a circuit breaker is open: some agent's exchanges failed and are not tried",
+    ),
+    "authz_exchange_memory_bytes": Family(
+        _GAUGE,
+        (),
+        "Memory of the exchanged tokens that are remembered",
+    ),
     "authz_budgets": Family(
         _COUNTER,
         ("rule", "result"),

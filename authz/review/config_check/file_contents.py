@@ -32,10 +32,7 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
         yield ("pdp",), partial(_read_decision_point, config)
     yield from _of_audit(config.audit)
     for at, issuer in enumerate(config.issuers):
-        if issuer.introspection is not None:
-            yield ("issuers", at, "introspection"), partial(_read_introspection, issuer)
-        if issuer.keys is not None:
-            yield from _credentials(issuer.keys, ("issuers", at, "keys"))
+        yield from _of_issuer(issuer, ("issuers", at))
     yield from _of_store(config.store)
     for receiver in receivers(config):
         yield from _receiver_files(receiver)
@@ -45,6 +42,17 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), partial(_read_server_tls, tls)
+
+
+def _of_issuer(
+    issuer: IssuerSettings, place: Place
+) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if issuer.introspection is not None:
+        yield (*place, "introspection"), partial(_read_introspection, issuer)
+    if issuer.exchange is not None:
+        yield (*place, "exchange"), partial(_read_exchange, issuer)
+    if issuer.keys is not None:
+        yield from _credentials(issuer.keys, (*place, "keys"))
 
 
 def _of_signals(signals: SignalSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -175,6 +183,12 @@ def _read_introspection(issuer: IssuerSettings) -> None:
     )
 
     read_introspection_credential(issuer)
+
+
+def _read_exchange(issuer: IssuerSettings) -> None:
+    from authz.wiring.asked import read_exchange_credential  # noqa: PLC0415 - likewise
+
+    read_exchange_credential(issuer)
 
 
 def _read_token(path: str) -> None:
