@@ -88,9 +88,7 @@ class _Protocols(web.Server):
             lingering_time=_LINGER_SECONDS,
         )
 
-    def connection_lost(
-        self, handler: RequestHandler, exc: BaseException | None = None
-    ) -> None:
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Forget a connection that has ended."""
         if isinstance(handler, QuietProtocol):
             self._ours.discard(handler.connection)

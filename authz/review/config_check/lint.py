@@ -14,6 +14,7 @@ from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.config_check.address_lint import address_warnings
 from authz.review.config_check.budget_lint import budget_warnings
+from authz.review.config_check.exchange_lint import exchange_warnings
 from authz.review.config_check.header_lint import header_warnings
 from authz.review.config_check.issuer_lint import issuer_warnings
 from authz.review.config_check.once_lint import once_warnings
@@ -36,6 +37,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from placeholder_warnings(config)
     yield from once_warnings(config)
     yield from _unknown_introspectors(config)
+    yield from exchange_warnings(config)
     yield from issuer_warnings(config)
     yield from _hidden_routes(config)
     yield from _unknown_agents(config)
