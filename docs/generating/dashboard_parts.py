@@ -97,6 +97,24 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "s",
         ),
         Panel(
+            "Exchanges of tokens",
+            "Tokens for upstreams by result. Empty without exchange.",
+            {"{{issuer}} {{result}}": rates_by("issuer, result", "authz_exchanges_total")},
+            "reqps",
+        ),
+        Panel(
+            "Time of exchanges",
+            "99th percentile of the calls. Empty without exchange.",
+            {"{{issuer}}": quantile("0.99", "issuer, le", "authz_exchange_duration_seconds")},
+            "s",
+        ),
+        Panel(
+            "Memory of exchanged tokens",
+            "Of the server that remembers most. At zero without exchange.",
+            {"most": f"max({chosen('authz_exchange_memory_bytes')})"},
+            "bytes",
+        ),
+        Panel(
             "Uses of proofs and one-time tokens",
             "By result: passed is good, used a replay or an unnamed retry; the others say what the "
             "store could not do. At zero without such requests.",
@@ -133,6 +151,7 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             {
                 "decision point": f"max({chosen('authz_pdp_breaker_open')})",
                 "{{issuer}}": f"max by (issuer) ({chosen('authz_introspection_breaker_open')})",
+                "exchange {{issuer}}": f"max by (issuer) ({chosen('authz_exchange_breaker_open')})",
             },
             bad_from=1,
         ),
