@@ -39,12 +39,12 @@ from authz.core.sts.service import TokenService, refusal
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock
 from authz.edge.ids import new_decision_id
-from authz.edge.learning import MAX_ROUNDS, LearnError, Learner
+from authz.edge.learning import MAX_ROUNDS, Learner, LearnError
 
 WAIT_SECONDS: Final = 5.0  # for keys, issuers and the store: agents wait longer, if need be, anew
 TOKEN_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
 _TOKEN_ID_BYTES: Final = 16
-_NOBODY: Final = Agent(SpiffeId.parse("spiffe://unknown"))
+_NOBODY: Final = Agent(SpiffeId.parse("spiffe://unknown/client"))
 _log: Final = logging.getLogger("authz.sts")
 
 

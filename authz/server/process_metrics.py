@@ -17,6 +17,7 @@ from authz.adapters.metrics import Metrics, gauge
 from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.signals.signals import Signals
 from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
+from authz.adapters.signing.signer import SigningStatus
 from authz.adapters.single_use import SingleUseStatus
 from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.store.store import StoreStatus
@@ -39,6 +40,7 @@ from authz.server.status_families import (
     reload_families,
     revocation_families,
     signal_families,
+    signing_families,
     single_use_families,
     snapshot_families,
     status_list_families,
@@ -88,6 +90,7 @@ class ReportingParts:
     pool: Part[PoolStatus]
     bulkhead: Part[BulkheadStatus]
     signals: SignalsPart | None = None
+    signing: Part[SigningStatus | None]
     reload: Part[ReloadStatus]
     liveness: Part[LivenessStatus]
     log: Part[LogStatus | None]
@@ -128,6 +131,7 @@ class ProcessMetrics(Collector):
         yield from signal_families(
             NOTHING_HEARD if parts.signals is None else parts.signals.status()
         )
+        yield from signing_families(parts.signing.status())
         yield from reload_families(parts.reload.status())
         yield from process_families(parts.liveness.status(), parts.log.status())
         yield gauge(
@@ -157,6 +161,7 @@ def build_metrics(
         pool=parts.pool,
         bulkhead=parts.bulkhead,
         signals=signals,
+        signing=parts.assertion_keys,
         reload=reload,
         liveness=liveness,
         log=ProcessLog(),

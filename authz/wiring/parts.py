@@ -145,7 +145,7 @@ def open_parts(
         status_lists = opened.enter_context(
             closing(_open_status_lists(config, keys, metrics, clock))
         )
-        assertion_keys = AssertionKeys(config)
+        assertion_keys = AssertionKeys(config, clock.wall)
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from authz.adapters.assertions import AssertionSettings
 from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
 from authz.adapters.signals import SignalSettings
@@ -18,6 +19,7 @@ from authz.core.delegation import DpopSettings, IssuerSettings
 from authz.core.jose import KeySettings
 from authz.core.settings import ClientCertificateSettings
 from authz.review.config_check.receivers import Receiver, receivers
+from authz.review.config_check.signing_lint import signers
 
 
 def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -36,6 +38,7 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
         yield from _receiver_files(receiver)
     if config.signals is not None:
         yield from _of_signals(config.signals)
+    yield from _of_own_tokens(config)
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), partial(_read_server_tls, tls)
@@ -68,6 +71,15 @@ def _of_signals(signals: SignalSettings) -> Iterator[tuple[Place, Callable[[], o
             yield (*place, "poll", "tls"), partial(_read_client_tls, poll.tls)
         if keys is not None:
             yield from _credentials(keys, (*place, "keys"))
+
+
+def _of_own_tokens(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if config.assertions is not None and config.assertions.tls is not None:
+        yield ("assertions", "tls"), partial(_read_publication_certificate, config.assertions)
+    for name, signer in signers(config):
+        files = [key.file for key in signer.keys]
+        for at in range(len(files)):
+            yield (name, "keys", at, "file"), partial(_read_signing_key, files[: at + 1])
 
 
 def _of_audit(audit: AuditSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -144,6 +156,19 @@ def _read_listener_certificate(signals: SignalSettings) -> None:
     )
 
     read_listener_certificate(signals)
+
+
+def _read_publication_certificate(assertions: AssertionSettings) -> None:
+    from authz.wiring.publishing import read_certificate  # noqa: PLC0415 - see the module's text
+
+    read_certificate(assertions)
+
+
+def _read_signing_key(files: list[str]) -> None:
+    """Read the key of the last file, which no other has."""
+    from authz.adapters.signing.key_file import check_key_files  # noqa: PLC0415 - likewise
+
+    check_key_files(files)
 
 
 def _read_decision_point(config: Config) -> None:
