@@ -60,6 +60,12 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
     ),
     "Other servers": (
         Panel(
+            "Assertions for upstreams",
+            "Signed or failed. At zero without assertions.",
+            {"{{result}}": rates_by("result", "authz_assertions_total")},
+            "reqps",
+        ),
+        Panel(
             "Questions to the decision point",
             "By result. At zero without pdp.",
             {"{{result}}": rates_by("result", "authz_pdp_calls_total")},
