@@ -183,8 +183,11 @@ class Service:
         } | changes
         key = self.idp.current
         members = {"alg": key.algorithm, "kid": key.key_id, "typ": "JWT", **(header or {})}
-        kept = {name: value for name, value in claims.items() if value is not None}
-        return sign_json(key, members, kept)
+        parts = (members, claims)
+        kept = [
+            {name: value for name, value in part.items() if value is not None} for part in parts
+        ]
+        return sign_json(key, *kept)
 
     def sign(self, issue: Issue) -> str:
         """Sign what the service issues, as its server does."""
