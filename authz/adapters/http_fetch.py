@@ -66,6 +66,7 @@ class DocumentRequest:
         content_type: the accepted types of the answer, in lower case; an answer without a type
             passes.
         type_name: of these types, in messages.
+        refusals: statuses besides 200 whose documents are wanted too.
     """
 
     url: str
@@ -77,14 +78,16 @@ class DocumentRequest:
     allow_any_address: bool = False
     content_type: re.Pattern[str] = JSON_TYPE
     type_name: str = "JSON"
+    refusals: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentResponse:
-    """The document, and the headers that came with it."""
+    """The document, the headers that came with it, and its status: 200, or one of ``refusals``."""
 
     body: bytes
     headers: Mapping[str, str]
+    status: int = _HTTP_OK
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
@@ -142,19 +145,22 @@ def _exchanged(
         )
         with closing(connection.getresponse()) as response:
             _check_head(response, ask)
-            answer = DocumentResponse(_body(response, ask.max_bytes), response.headers)
+            body = _body(response, ask.max_bytes)
+            answer = DocumentResponse(body, response.headers, response.status)
     if time.monotonic() >= deadline:  # a body that was cut off looks like a body without a length
         raise TimeoutError
     return answer
 
 
 def _check_head(response: urllib3.BaseHTTPResponse, ask: DocumentRequest) -> None:
-    if response.status != _HTTP_OK:
+    if response.status != _HTTP_OK and response.status not in ask.refusals:
         raise StatusError(response.status)
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise FetchError("it has a content-encoding that was not asked for")
     kind = media_type_of(response.headers)
     if kind and not ask.content_type.fullmatch(kind):
+        if response.status != _HTTP_OK:  # a page of some proxy, perhaps
+            raise StatusError(response.status)
         raise FetchError(f"its content-type is not {ask.type_name}")
 
 

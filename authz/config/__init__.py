@@ -12,7 +12,9 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from authz.adapters.admin_settings import AdminSettings
+from authz.adapters.assertions import AssertionSettings
 from authz.adapters.audit import AuditSettings
+from authz.adapters.consents import ConsentSettings
 from authz.adapters.files import LOOK_SECONDS, WAIT_SECONDS
 from authz.adapters.keys import KeyCacheSettings
 from authz.adapters.pdp import PdpSettings
@@ -107,12 +109,18 @@ class Config(Settings):
     """How agents may act on which hosts and paths; the first matching route applies. Left out,
     agents may act only for principals, and wherever the rules allow it.
     """
+    assertions: AssertionSettings | None = None
+    """Signed assertions of decisions, for upstreams of routes with upstream_token: assert; left
+    out, there are none.
+    """
     pdp: PdpSettings | None = None
     """An external decision point, asked about requests that the rules allow; both must allow."""
     headers: HeaderSettings = HeaderSettings()
     """The identity headers that upstreams receive."""
     revocations: RevocationSettings = RevocationSettings()
     """Tokens, principals and agents that are revoked before they expire."""
+    consents: ConsentSettings = ConsentSettings()
+    """The consents of principals, which the token service asks for where a rule needs them."""
     key_cache: KeyCacheSettings = KeyCacheSettings()
     """Issuers' keys kept on disk, for starting while an issuer can't be reached."""
     cache: CacheSettings = CacheSettings()

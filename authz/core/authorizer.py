@@ -4,14 +4,16 @@
 2. On whose behalf: ``DelegationStep.verify`` makes the ``Delegation``, which must not be revoked.
 3. May they do all that the message asks: ``PolicyStep`` makes the ``Permit``, and so the ``Allow``.
 4. Does the external decision point agree, if there is one.
-5. Is what may be used once, a proof or a token, used for the first time.
-6. Do the budgets of the rules that allow have room; they are spent.
+5. What the upstream gets in place of the client's token, if its route says so: an assertion that
+   this server signs, or a token from the issuer. A failure refuses before anything is used up.
+6. Is what may be used once, a proof or a token, used for the first time.
+7. Do the budgets of the rules that allow have room; they are spent.
 
 Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can
 make, so a wrong order does not pass the type checker. They are a function of the request, the
 settings, the key sets, the revocations and the time; they do no I/O, read no clock and log nothing.
 The result of steps 1 and 2 is cached for as long as nothing can change it
-(``authz.core.known_callers``). Steps 4 to 6 need I/O or memory, so the edge runs them afterwards
+(``authz.core.known_callers``). Steps 4 to 7 need I/O or memory, so the edge runs them afterwards
 (``authz.edge.decider``): they can only refuse. If step 2 lacks something that can be fetched, such
 as a key, its refusal says so. The edge may then fetch it and decide again
 (``authz.edge.learning``). ``Progress.refuse`` makes every refusal of every step.
@@ -32,7 +34,7 @@ from authz.core.policy.standing import SUSPENDED
 from authz.core.reason import Denied, Reason
 from authz.core.request import DPOP, Operation, Request
 from authz.core.routes import RESOURCE_METADATA, Route, RouteProtocol, Routes
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import FORWARDED, STRIPPED, ProxyToken, Upstream
 
 _NO_ROUTE: Final = Route()
 
@@ -67,13 +69,13 @@ class Authorizer:
         policy: PolicyStep,
         *,
         callers: KnownCallers,
-        upstream_token: UpstreamToken = UpstreamToken.STRIP,
+        upstream: Upstream = STRIPPED,
         earlier_revoked: EarlierActor = EarlierActor.RECORD,
     ) -> None:
         """Keep the routes, the steps in the order of their runs, and the cache of known callers.
 
-        ``upstream_token`` holds where neither the profile nor the route says what the upstream
-        gets; ``earlier_revoked`` is what to do about an earlier actor that is revoked.
+        ``upstream`` holds where neither the profile nor the route says what the upstream gets;
+        ``earlier_revoked`` is what to do about an earlier actor that is revoked.
         """
         self.routes = routes
         self.identity = identity
@@ -81,7 +83,7 @@ class Authorizer:
         self.revocations = revocations
         self.policy = policy
         self._callers = callers
-        self._upstream_token = upstream_token
+        self._upstream = upstream
         self._refuses_earlier = earlier_revoked is EarlierActor.DENY
 
     def decide(self, request: Request, now: float) -> Decision:
@@ -110,7 +112,7 @@ class Authorizer:
             agent = progress.agent = self.identity.identify(request, now)  # 1. who calls
             delegation = self.delegations.verify(request, agent, route, now)  # 2. on whose behalf
             flags = self.policy.flags(delegation)
-            caller = Caller(agent, delegation, flags, self._token_for_upstream(request, route))
+            caller = Caller(agent, delegation, flags, self._upstream_of(request, route))
             self._callers.put(key, request, caller, now)
         agent = progress.agent = caller.agent
         delegation = progress.delegation = caller.delegation
@@ -123,7 +125,8 @@ class Authorizer:
         progress.operations = operations
         progress.is_at_policy = True
         queries = [
-            PolicyQuery(agent, delegation, each, request, now) for each in progress.operations
+            PolicyQuery(agent, delegation, each, request, now, resource=route.resource)
+            for each in progress.operations
         ]
         verdict = evaluate_all(self.policy, queries)  # 3. may they, for every call
         progress.shadows = verdict.shadows
@@ -139,7 +142,7 @@ class Authorizer:
             progress.flags,
             progress.shadows,
             progress,
-            caller.upstream_token,
+            caller.upstream,
         )
 
     def _check_earlier(self, delegation: Delegation, progress: Progress) -> None:
@@ -155,10 +158,12 @@ class Authorizer:
         if self._refuses_earlier:
             raise Denied(Reason.ACTOR_NOT_PERMITTED, "an earlier actor was revoked")
 
-    def _token_for_upstream(self, request: Request, route: Route) -> UpstreamToken:
-        """Return what the upstream gets of the token: by the profile, the route, the default."""
+    def _upstream_of(self, request: Request, route: Route) -> Upstream:
+        """Return what the upstream gets: by the profile, the route, the default."""
         of_profile = self.identity.upstream_token(request)
-        return of_profile or route.upstream_token or self._upstream_token
+        if of_profile is not None:
+            return FORWARDED if of_profile is ProxyToken.FORWARD else STRIPPED
+        return route.upstream or self._upstream
 
 
 def _parameters(request: Request, route: Route) -> tuple[tuple[str, str], ...]:

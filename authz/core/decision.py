@@ -1,4 +1,4 @@
-"""The values of a decision: agent, delegation, permit, verdict, and the Allow or Deny.
+"""The values of a decision: permit, verdict, and the Allow or Deny; agent and delegation beside it.
 
 Only the step that establishes a value makes it: ``Agent`` by identity, ``Delegation`` by
 delegation, ``Permit`` by policy, ``Allow`` by the authorizer. A refusal needs only a reason:
@@ -8,20 +8,37 @@ They are Structs: a frozen dataclass takes ten times as long to make. None of th
 reference cycle, so the garbage collector need not track them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
 import msgspec
 
+from authz.core.approval_request import ApprovalRequest
 from authz.core.choice import Choice
 from authz.core.needs import Need
+from authz.core.parties import Actor, Agent, Delegation, Mode
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
-from authz.core.single_use import SingleUse, UseKind
-from authz.core.spiffe import SpiffeId
-from authz.core.upstream_token import UpstreamToken
+from authz.core.single_use import SingleUse
+from authz.core.upstream_token import STRIPPED, Upstream, UpstreamCredential
+
+__all__ = [
+    "Actor",
+    "Agent",
+    "Allow",
+    "Decision",
+    "Delegation",
+    "Deny",
+    "Effect",
+    "Mode",
+    "Permit",
+    "Progress",
+    "Shadow",
+    "ShadowBy",
+    "Spending",
+    "Verdict",
+]
 
 
 class Effect(Choice):
@@ -31,96 +48,12 @@ class Effect(Choice):
     DENY = "deny"
 
 
-class Mode(Choice):
-    """How an agent acts: by a token's ``act``, by a mapped claim, for itself, or for nobody yet."""
-
-    ACT = "act"
-    MAPPED = "mapped"
-    AUTONOMOUS = "autonomous"
-    BOOTSTRAP = "bootstrap"
-
-
 class ShadowBy(StrEnum):
     """The policy that would have made a different decision."""
 
     RULE = "rule"
     CANDIDATE = "candidate"
     POLICY = "policy"
-
-
-class Agent(msgspec.Struct, frozen=True, gc=False):
-    """The caller, authenticated by the proxy's mTLS connection.
-
-    Attributes:
-        spiffe_id: its SPIFFE ID, in a trusted domain.
-        thumbprint: base64url SHA-256 of its certificate's DER (RFC 8705 ``x5t#S256``), or "".
-        expires_at: ``notAfter`` of its certificate in unix seconds; infinite if unknown.
-    """
-
-    spiffe_id: SpiffeId
-    thumbprint: str = ""
-    expires_at: float = inf
-
-
-class Actor(msgspec.Struct, frozen=True, gc=False):
-    """One actor of a delegation chain: a subject, unique together with its issuer."""
-
-    issuer: str
-    subject: str
-
-
-class Delegation(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """The principal for whom the agent acts, proven by a verified token that names the agent.
-
-    Without a token, the agent acts for nobody yet, or for itself where its route takes its SVID.
-
-    Compared by identity, so that caches can use a delegation as their key.
-
-    Attributes:
-        issuer, subject: the principal, who is unique only as this pair (RFC 8725 section 3.8).
-        actors: current actor first, then earlier ones (RFC 8693 section 4.1).
-        scopes: what the token allows at most.
-        issued_at, expires_at: unix seconds. It ends when its token, the key set with the token's
-            key, or the authentication that the route requires does, whichever is first.
-        token_id: ``jti``, or "".
-        mode: ACT or MAPPED, by how the token names the actor; AUTONOMOUS if the agent acts for
-            itself; BOOTSTRAP if it acts for nobody yet, without a token: then issuer and subject
-            are "".
-        by_svid: whether the agent acts for itself by its SVID alone, without a token: then issuer
-            is its trust domain's SPIFFE ID.
-        claims: the verified claims, for rules on groups, roles and the like.
-        single_uses: what the request uses that no other request may use: its proof of possession,
-            and the token itself if it is for one request.
-        terms: compared by identity, and shared by delegations to the same agent that differ in
-            times, ``token_id``, ``token_hash``, ``single_uses`` and claims that policy does
-            not read, and in nothing else. Caches use it as the key of values that do not depend
-            on these.
-        token_hash: the token's digest (``ath`` of RFC 9449 section 4.1), "" without a token.
-    """
-
-    issuer: str
-    subject: str
-    actors: tuple[Actor, ...]
-    scopes: frozenset[str]
-    issued_at: float
-    expires_at: float
-    token_id: str = ""
-    mode: Mode = Mode.ACT
-    claims: Mapping[str, object] = msgspec.field(default_factory=dict)
-    single_uses: tuple[SingleUse, ...] = ()
-    terms: object = msgspec.field(default_factory=object)
-    by_svid: bool = False
-    token_hash: str = ""
-
-    @property
-    def has_token(self) -> bool:
-        """Tell whether a token proves the delegation, rather than the agent's SVID alone."""
-        return self.mode is not Mode.BOOTSTRAP and not self.by_svid
-
-    @property
-    def has_proof(self) -> bool:
-        """Tell whether a DPoP proof was sent with the token."""
-        return any(use.kind is UseKind.PROOF for use in self.single_uses)
 
 
 class Shadow(msgspec.Struct, frozen=True, gc=False):
@@ -167,12 +100,14 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         headers: (name, values) of the headers that these rules give to the upstream.
         spendings: of these rules' budgets, each budget once; nearly always none.
+        single_uses: the approvals that these rules use up, each once; nearly always none.
     """
 
     agent_rule: str
     principal_rule: str
     headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     spendings: tuple[Spending, ...] = ()
+    single_uses: tuple[SingleUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +147,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
         shadows: notes on what other policies would have decided.
         by_policy: whether policy refused it, after the caller and the delegation were known.
         needs: the missing key or status, if fetching it may change the decision; else None.
+        approvals: all that the client must ask for, for APPROVAL_REQUIRED.
         token_hash: the digest of the token that was presented, "" if none was read.
     """
 
@@ -229,6 +165,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
     by_policy: bool = False
     needs: Need | None = None
     token_hash: str = ""
+    approvals: tuple[ApprovalRequest, ...] = ()
 
     def explained(self, more: str) -> "Deny":
         """Return the same refusal with more detail for operators."""
@@ -279,6 +216,7 @@ class Progress(msgspec.Struct, gc=False):
             by_policy=self.is_at_policy,
             needs=denied.needs,
             token_hash=self.delegation.token_hash if self.delegation else denied.token_hash,
+            approvals=denied.approvals,
         )
 
 
@@ -290,7 +228,8 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
         flags: findings for auditors, such as an unregistered earlier actor.
         shadows: notes on what other policies would have decided.
         progress: makes the refusal if a check after the pipeline refuses.
-        upstream_token: what the upstream gets of the client's token.
+        upstream: what the upstream gets for the client's token.
+        credential: what was obtained for the upstream; None if it gets none of its own.
     """
 
     agent: Agent
@@ -300,7 +239,8 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     flags: tuple[str, ...] = ()
     shadows: tuple[Shadow, ...] = ()
     progress: Progress = msgspec.field(default_factory=Progress)
-    upstream_token: UpstreamToken = UpstreamToken.STRIP
+    upstream: Upstream = STRIPPED
+    credential: UpstreamCredential | None = None
 
     def noted(self, *shadows: Shadow) -> "Allow":
         """Return the same allow, with further notes on what other policies would have decided."""
@@ -309,6 +249,11 @@ class Allow(msgspec.Struct, frozen=True, gc=False):
     def until(self, moment: float) -> "Allow":
         """Return the same allow, valid until that moment (unix seconds) at most."""
         return msgspec.structs.replace(self, valid_until=min(self.valid_until, moment))
+
+    def with_credential(self, credential: UpstreamCredential) -> "Allow":
+        """Return the same allow with what the upstream gets, valid while that may be sent."""
+        until = min(self.valid_until, credential.good_until)
+        return msgspec.structs.replace(self, credential=credential, valid_until=until)
 
 
 Decision = Allow | Deny

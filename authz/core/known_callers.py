@@ -4,7 +4,7 @@ A caller makes many requests with one certificate and one token. The two steps r
 them until one of them expires or a key changes, so a known caller on a new path costs one look-up.
 The cache's key holds everything that the steps read of a request except a DPoP proof. A request
 with a proof always goes through the steps, since a proof is for one request (RFC 9449 section 4.3).
-What the upstream gets of the token is kept beside the results: profile and route, which say that,
+What the upstream gets for the token is kept beside the results: profile and route, which say that,
 are in the key as well.
 """
 
@@ -16,7 +16,7 @@ from authz.core.bounded_map import BoundedMap, Generation
 from authz.core.decision import Agent, Delegation
 from authz.core.request import DPOP, Request
 from authz.core.routes import Route
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import STRIPPED, Upstream
 
 _CALLERS: Final = 10_000  # in use within seconds, as for rendered decisions
 _ENTRY_BYTES: Final = 400  # measured: the key without its texts, dict slots, the entry
@@ -30,13 +30,13 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         flags: policy's findings about the delegation.
-        upstream_token: what the upstream gets of the token.
+        upstream: what the upstream gets for the token.
     """
 
     agent: Agent
     delegation: Delegation
     flags: tuple[str, ...]
-    upstream_token: UpstreamToken = UpstreamToken.STRIP
+    upstream: Upstream = STRIPPED
 
 
 class _Known(msgspec.Struct, frozen=True, gc=False):

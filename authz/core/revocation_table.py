@@ -10,6 +10,7 @@ import msgspec
 from authz.core.decision import Agent, Delegation
 from authz.core.distributed_claims import external_claims, is_external
 from authz.core.email import MAX_CHARS, email_key
+from authz.core.entry_lines import EntryError
 from authz.core.reason import Denied, Reason
 from authz.core.request import CallKind, Operation
 from authz.core.revocations import Revocation, RevocationError, decode, read_entries
@@ -226,7 +227,7 @@ def parse(data: bytes) -> Revocations:
     """Compile a file's bytes. Raises RevocationError with the first bad line."""
     revocations = Revocations()
     for number, entry in read_entries(data):
-        if isinstance(entry, RevocationError):
+        if isinstance(entry, EntryError):
             raise RevocationError(f"line {number}: {entry}")
         revocations.add(entry.line, entry)
     return revocations

@@ -16,17 +16,26 @@ T is a time as in RFC 3339; without it, tokens of any time. The entry counts unt
 """
 
 from collections.abc import Iterator
-from datetime import datetime
-from hashlib import sha256
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from authz.core import strict_json
 from authz.core.email import email_key
+from authz.core.entry_lines import MAX_BYTES, Entry, EntryError, EntryReader, EntryTime, read_lines
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 
-MAX_BYTES: Final = 64 * 1024 * 1024  # half a million entries
+__all__ = [
+    "MAX_BYTES",
+    "READER",
+    "REVOKED",
+    "Revocation",
+    "RevocationError",
+    "decode",
+    "read_entries",
+    "read_entry",
+    "read_lines",
+]
 # The members that say what an entry revokes, apart from the time.
 REVOKED: Final = (
     *("agent", "issuer", "subject", "token_id"),
@@ -34,18 +43,13 @@ REVOKED: Final = (
 )
 _QUOTES_OF_A_MEMBER: Final = 4  # two around its name, two around its text
 _QUOTES_OF_TRUE: Final = 2  # around its name alone
-_ID_CHARS: Final = 12  # hexadecimal: among half a million entries two are alike once in 2000 cases
-
-_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class RevocationError(ValueError):
+class RevocationError(EntryError):
     """The file, or the entry, can't be used; the message says why, with the line of a file."""
 
 
-class Revocation(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
-):
+class Revocation(Entry, frozen=True, gc=False):
     """An entry. ``before`` and ``expires`` are RFC 3339 with a zone in its line; None for never.
 
     ``by``, who revoked it, ``note``, why, and ``since``, when, are for people.
@@ -55,30 +59,20 @@ class Revocation(
     issuer: str | None = None
     subject: str | None = None
     token_id: str | None = None
-    before: _Time | None = None
+    before: EntryTime | None = None
     note: str | None = None
-    since: _Time | None = None
+    since: EntryTime | None = None
     tool: str | None = None  # ids are digests of the members in this order: add new ones at the end
     everything: bool | None = None
     session: str | None = None
     email: str | None = None
     by: str | None = None
-    expires: _Time | None = None
-
-    @property
-    def id(self) -> str:
-        """A digest that names the entry: line numbers change when other lines are removed."""
-        return sha256(msgspec.json.encode(self)).hexdigest()[:_ID_CHARS]
+    expires: EntryTime | None = None
 
     @property
     def revoked(self) -> tuple[str | bool | None, ...]:
         """The values of the members in ``REVOKED``."""
         return tuple(getattr(self, name) for name in REVOKED)
-
-    @property
-    def line(self) -> bytes:
-        """The entry as JSON, without a line break."""
-        return msgspec.json.encode(self)
 
     def is_over(self, now: float) -> bool:
         """Tell whether it has expired at ``now``, in unix seconds."""
@@ -144,45 +138,6 @@ def _no_pattern(agent: str) -> str:
     return "; a revocation names one agent: to stop a pattern, set suspended: true in its entry"
 
 
-def read_entries(data: bytes) -> Iterator[tuple[int, Revocation | RevocationError]]:
-    """Yield the number of each line, from 1, with its entry or the reason why it is invalid.
-
-    Blank lines are left out. Raises RevocationError for a file that is too large.
-    """
-    if len(data) > MAX_BYTES:
-        raise RevocationError(f"larger than {MAX_BYTES} bytes")
-    for number, line in read_lines(data):
-        yield number, _entry_or_error(line)
-
-
-def read_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers from 1, one at a time."""
-    number, begin = 0, 0
-    while begin < len(data):
-        end = data.find(b"\n", begin)  # line feeds alone end a line
-        end = len(data) if end < 0 else end
-        line, number, begin = data[begin:end], number + 1, end + 1
-        if line and not line.isspace():
-            yield number, line
-
-
-def _entry_or_error(line: bytes) -> Revocation | RevocationError:
-    try:
-        return read_entry(line)
-    except RevocationError as error:
-        return error
-
-
-def read_entry(line: bytes) -> Revocation:
-    """Return the entry of a line. Raises RevocationError."""
-    try:
-        entry = _entry(line)
-        entry.check()
-    except (ValueError, RecursionError) as error:
-        raise RevocationError(str(error)) from None
-    return entry
-
-
 def _entry(line: bytes) -> Revocation:
     """Decode a line. Raises ValueError, also for a member that occurs twice.
 
@@ -202,3 +157,14 @@ def _entry(line: bytes) -> Revocation:
 
 decode: Final = msgspec.json.Decoder(Revocation).decode
 """Decodes a line that has been read before."""
+READER: Final = EntryReader(_entry, RevocationError)
+
+
+def read_entries(data: bytes) -> Iterator[tuple[int, Revocation | EntryError]]:
+    """Yield the entries of a file, as ``EntryReader.read_all``."""
+    return READER.read_all(data)
+
+
+def read_entry(line: bytes) -> Revocation:
+    """Return the entry of a line. Raises RevocationError."""
+    return READER.read(line)

@@ -13,6 +13,7 @@ from authz.core.paths import Form
 from authz.core.patterns import ANY, PathText
 from authz.core.request import MessageProtocol
 from authz.core.settings import Duration, MisfitError, Settings
+from authz.core.upstream_settings import RouteAssertionSettings, RouteExchangeSettings
 from authz.core.upstream_token import UpstreamToken
 
 DEFAULT_PORTS: Final = {"https": 443, "http": 80}
@@ -21,6 +22,11 @@ _WORD: Final = r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$"  # as a scope: it goes into 
 _OF_PROTOCOLS: Final[Mapping[MessageProtocol, tuple[str, ...]]] = {
     MessageProtocol.MCP: ("bootstrap", "trust_mcp_headers", "refusals"),
     MessageProtocol.OPENAI: ("extra_members",),
+}
+# Settings of what the upstream gets.
+_OF_UPSTREAMS: Final[Mapping[str, UpstreamToken]] = {
+    "assertion": UpstreamToken.ASSERT,
+    "exchange": UpstreamToken.EXCHANGE,
 }
 
 
@@ -136,9 +142,15 @@ class RouteSettings(Settings):
     """The longest time since the principal authenticated, by the token's auth_time (RFC 9470)."""
     upstream_token: UpstreamToken | None = None
     """What the upstream of this route gets. strip: no token, and no DPoP proof. forward: the
-    client's token, with which the upstream could act as the agent. upstream_token of the request's
-    profile comes first; if neither is set, token.forward decides.
+    client's token, with which the upstream could act as the agent. assert: an assertion of the
+    decision, signed by this server, in place of the token. exchange: a token for this upstream
+    alone, from the issuer's token endpoint, in place of the client's. upstream_token of the
+    request's profile comes first; if neither is set, token.forward decides.
     """
+    assertion: RouteAssertionSettings | None = None
+    """For upstream_token: assert, whom the assertion is for, and what it may hold."""
+    exchange: RouteExchangeSettings | None = None
+    """For upstream_token: exchange, where to exchange the token, and for what."""
     accept_ambiguous: tuple[Form, ...] = ()
     """Ambiguous forms of paths, which servers read differently, to accept on this route; elsewhere
     they are refused. By listing a form you vouch that the upstream, and each proxy before it,
@@ -169,6 +181,27 @@ class RouteSettings(Settings):
                 "token",
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_credential_is_for_somebody(self) -> Self:
+        for key, gets in _OF_UPSTREAMS.items():
+            if getattr(self, key) is not None and self.upstream_token is not gets:
+                raise MisfitError(f"it is only for upstream_token: {gets}", key)
+        if self.upstream_token is UpstreamToken.EXCHANGE and self.exchange is None:
+            raise MisfitError("upstream_token: exchange needs exchange", "upstream_token")
+        if self.upstream_token is UpstreamToken.ASSERT and not self.assertion_audience:
+            message = (
+                "upstream_token: assert needs resource, or audience of assertion: whom the"
+                " assertion is for"
+            )
+            raise MisfitError(message, "upstream_token")
+        return self
+
+    @property
+    def assertion_audience(self) -> str:
+        """Return for whom this route's assertions are, "" if nothing says it."""
+        said = self.assertion.audience if self.assertion is not None else None
+        return said or self.resource or ""
 
     @model_validator(mode="after")
     def _some_settings_are_of_a_protocol(self) -> Self:

@@ -32,7 +32,7 @@ from authz.core.route_settings import (
     RouteSettings,
     url_origin,
 )
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import FORWARDED, STRIPPED, Upstream, UpstreamToken
 
 __all__ = [
     "PROFILE",
@@ -68,12 +68,13 @@ class Route:
         trusts_headers: whether MCP headers may stand in for a missing body.
         extra_members: further members of model calls, which the operator knows to be harmless.
         refuses_by_message: whether policy refuses with HTTP status 200 and an error in the message.
+        resource: its resource, as tokens name it; "" without one.
         origin: the resource's origin, in one spelling; "" without a resource.
         takes_svid_alone: whether a request without any credential is the agent's own there.
         parameters: auth-params of challenges, which say where to get a token: the URL of the
             resource's metadata (RFC 9728 section 5.1); empty without a resource.
         accept_ambiguous: forms of paths that the upstream reads as this server does.
-        upstream_token: what the upstream gets of the token; None if the route does not say.
+        upstream: what the upstream gets for the token; None if the route does not say.
     """
 
     name: str = ""
@@ -87,11 +88,12 @@ class Route:
     needs_proof: bool = False
     acr_values: tuple[str, ...] = ()
     max_age_seconds: float | None = None
+    resource: str = ""
     origin: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
     accept_ambiguous: Forms = frozenset()
     takes_svid_alone: bool = False
-    upstream_token: UpstreamToken | None = None
+    upstream: Upstream | None = None
 
     def bootstrap_calls(self, request: Request) -> tuple[Call, ...]:
         """Return the request's calls if each may be made without a token, else nothing."""
@@ -224,11 +226,47 @@ def _route(settings: RouteSettings) -> Route:
         needs_proof=settings.proof is Need.REQUIRED,
         acr_values=settings.acr_values,
         max_age_seconds=settings.max_age,
+        resource=resource or "",
         origin=url_origin(resource) if resource else "",
         parameters=((RESOURCE_METADATA, metadata_url(resource)),) if resource else (),
         accept_ambiguous=_with_implied(frozenset(settings.accept_ambiguous)),
         takes_svid_alone=settings.takes_svid_alone,
-        upstream_token=settings.upstream_token,
+        upstream=_upstream(settings),
+    )
+
+
+def _upstream(settings: RouteSettings) -> Upstream | None:
+    """Return what the upstream gets, None if the route does not say."""
+    match settings.upstream_token:
+        case None:
+            return None
+        case UpstreamToken.STRIP:
+            return STRIPPED
+        case UpstreamToken.FORWARD:
+            return FORWARDED
+        case UpstreamToken.ASSERT:
+            listed = settings.assertion.scopes if settings.assertion is not None else None
+            return Upstream(
+                UpstreamToken.ASSERT,
+                settings.name,
+                settings.assertion_audience,
+                None if listed is None else frozenset(listed),
+            )
+        case UpstreamToken.EXCHANGE:
+            return _exchanged(settings)
+
+
+def _exchanged(settings: RouteSettings) -> Upstream:
+    asked = settings.exchange
+    if asked is None:
+        raise ValueError("upstream_token: exchange needs exchange")  # as the settings say, too
+    return Upstream(
+        UpstreamToken.EXCHANGE,
+        settings.name,
+        asked.audience or "",
+        None if asked.scopes is None else frozenset(asked.scopes),
+        asked.issuer,
+        asked.resource or "",
     )
 
 

@@ -1,11 +1,12 @@
 """Decides a check that is not in the cache: the pipeline, and its steps that need the network.
 
 The steps are numbered in ``authz.core.authorizer``. If the first three lack a fact, it may be
-learned (``authz.edge.learning``). Then the decision point is asked, what may be used once is marked
-as used, and budgets are spent (``authz.edge.consuming``). Each of these waits only within the
-caller's deadline, and not at all if too many checks already wait. Steps 1 to 3 do not wait. So only
-a learner, a decision point and a store that replicas share need a wait, and a caller that must not
-wait gets no decision.
+learned (``authz.edge.learning``). Then the decision point is asked, the upstream's credential is
+obtained (``authz.edge.obtaining``), what may be used once is marked as used, and budgets are spent
+(``authz.edge.consuming``). Each of these waits only within the caller's deadline, and not at all if
+too many checks already wait. Steps 1 to 3 do not wait. So only a learner, a decision point, an
+exchange of tokens and a store that replicas share need a wait, and a caller that must not wait gets
+no decision.
 
 An allow that waited is looked at again before it is given: it must not have ended meanwhile, and if
 keys, status lists or revocations have changed, the first three steps must still allow.
@@ -22,6 +23,7 @@ from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock, TimeRemaining
 from authz.edge.consuming import Consumption, takes_any
 from authz.edge.learning import Learning, seconds_to_wait
+from authz.edge.obtaining import Obtaining
 from authz.edge.snapshot import Snapshot
 from authz.edge.waits import Waits, waiting
 
@@ -53,6 +55,7 @@ class Decider:
         self._bulkhead = bulkhead
         self._is_overloaded = is_overloaded
         self._clock = clock
+        self._obtaining = Obtaining(bulkhead, clock)
         self._generation = generation
 
     def decide(
@@ -83,11 +86,13 @@ class Decider:
         decision = self._learned(snapshot, check.request, decision, time_remaining, waits)
         if isinstance(decision, Deny) or _is_final(snapshot, decision):
             return decision
-        taken = self._taken(snapshot, check, decision, time_remaining, decision_id, waits=waits)
+        taken = self._taken(
+            snapshot, check, decision, time_remaining, decision_id, may_wait=may_wait, waits=waits
+        )
         is_as_before = (
             self._clock.wall() < decision.valid_until and generation == self._generation()
         )
-        if isinstance(taken, Deny) or is_as_before or not may_wait:
+        if not isinstance(taken, Allow) or is_as_before or not may_wait:
             return taken
         return self._unless_refused_now(snapshot, check.request, taken, time_remaining, waits)
 
@@ -115,15 +120,30 @@ class Decider:
         time_remaining: TimeRemaining,
         decision_id: str,
         *,
+        may_wait: bool,
         waits: Waits | None,
-    ) -> Decision:
-        """Return the decision after the steps 4 to 6, which may wait, and only refuse."""
+    ) -> Decision | None:
+        """Return the decision after the steps 4 to 7, which may wait, and only refuse.
+
+        Without ``may_wait``, returns None if a step has to wait.
+        """
         progress = allow.progress
         try:
             with waiting(waits if snapshot.decision_point else None, "decision point"):  # step 4
                 allow = self._confirmed(snapshot, allow, time_remaining, decision_id)
-            consume = self._consumption.consume  # steps 5 and 6
-            return consume(allow, check, decision_id, time_remaining, waits)
+            obtained = self._obtaining.obtained(  # step 5, before anything is used up
+                snapshot,
+                check.request,
+                allow,
+                time_remaining,
+                decision_id,
+                may_wait=may_wait,
+                waits=waits,
+            )
+            if obtained is None:
+                return None
+            consume = self._consumption.consume  # steps 6 and 7
+            return consume(obtained, check, decision_id, time_remaining, waits)
         except Denied as denied:
             return progress.refuse(denied)
 
@@ -190,7 +210,8 @@ class Decider:
 
 def _is_final(snapshot: Snapshot, allow: Allow) -> bool:
     """Tell whether no later step could refuse, as nearly always."""
-    return snapshot.decision_point is None and not takes_any(allow)
+    is_alone = snapshot.decision_point is None and not allow.upstream.needs_credential
+    return is_alone and not takes_any(allow)
 
 
 def _overloaded(detail: str) -> Deny:

@@ -25,12 +25,11 @@ from authz.core.delegation.confirmation import THUMBPRINT
 from authz.core.distributed_claims import external_claim_marks
 from authz.core.reason import Reason
 from authz.core.request import MessageProtocol
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import FORWARDED
 from authz.edge.response import Responder, Response
 
 _RENDERED: Final = 10_000  # kept at most: the tokens and rules in use within seconds
 TOKEN_HINT: Final = "authz token check tells more"
-_FORWARD: Final = UpstreamToken.FORWARD  # bound once, as access through the enum is slower
 NO_OPERATION: Final = AuditOperation("", "", "", "")
 _FREQUENT: Final = frozenset({Reason.OVERLOADED, Reason.CHECK_MALFORMED})
 _RENDERED_BYTES: Final = 32 * 1024 * 1024
@@ -60,6 +59,10 @@ class RenderedDecision(msgspec.Struct, gc=False):
     size: int = _OVERHEAD_BYTES
     encoded: object = None
     refused: str = ""
+
+    def __repr__(self) -> str:
+        """Return a text without the encoded response, which may have the upstream's credential."""
+        return f"RenderedDecision({self.response}, {self.audit!r})"
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
@@ -133,10 +136,11 @@ class Renderer:
         agent = decision.agent.spiffe_id.text
         # The added headers depend on the two rules and on the token alone.
         rules = (permit.agent_rule, permit.principal_rule)
-        forwards = decision.upstream_token is _FORWARD  # an enum's hash costs 0.3 us, a bool's none
+        # A credential is compared by identity; its hash, and a bool's, cost less than an enum's.
+        upstream = decision.credential or decision.upstream is FORWARDED
         # Flags depend on the token, and on which earlier actors are revoked.
         found = (decision.shadows, decision.flags)
-        key = (decision.delegation, agent, rules, found, forwards, host)
+        key = (decision.delegation, agent, rules, found, upstream, host)
         rendered = self._known.get(key)
         if rendered is None:
             rendered = self._of_terms((decision.delegation.terms, *key[1:]), decision, operation)
@@ -226,7 +230,20 @@ def _record(
         proof=_proof(delegation) if delegation and delegation.has_token else UNSET,
         status=response.status if deny else UNSET,
         challenge=response.challenge or UNSET,
+        upstream=_upstream(decision),
     )
+
+
+def _upstream(decision: Decision) -> dict[str, str] | UnsetType:
+    """Return what was made for the upstream, without the credential itself."""
+    credential = decision.credential if isinstance(decision, Allow) else None
+    if credential is None:
+        return UNSET
+    return {
+        "gets": credential.gets,
+        "id": credential.credential_id,
+        "audience": credential.audience,
+    }
 
 
 def _proof(delegation: Delegation) -> str | UnsetType:

@@ -16,7 +16,7 @@ from authz.core.request import MessageProtocol
 from authz.edge.challenge import challenge_for
 from authz.edge.header_settings import HeaderSettings
 from authz.edge.identity_headers import NO_NAMES, HeaderShape, IdentityHeaders
-from authz.edge.refusal import NO_BODY, Body, build_body
+from authz.edge.refusal import NO_BODY, Body, asks_for_urls, build_body
 
 # As long as an id, so that lengths around it stay right. Random, so that no client can write it
 # into a claim and get its own text cut.
@@ -47,6 +47,10 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     shape: HeaderShape = NO_NAMES
     status: int = _OK
     body: Body = NO_BODY
+
+    def __repr__(self) -> str:
+        """Return a text without the values, of which one may be the upstream's credential."""
+        return f"Response({self.reason}, {self.shape.names})"
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -85,14 +89,15 @@ class Responder:
         stripped: tuple[str, ...],
         dpop_algorithms: tuple[str, ...],
         added: tuple[str, ...] = (),
+        assertion: str = "",
     ) -> None:
         """Take the settings of the identity headers.
 
         ``stripped`` names headers that an upstream must not see unless the allow forwards the
         token; ``dpop_algorithms`` are offered in challenges; ``added`` names all headers that rules
-        may add.
+        may add, and ``assertion`` the header of assertions, "" without any.
         """
-        self._identity = IdentityHeaders(headers, stripped, added)
+        self._identity = IdentityHeaders(headers, stripped, added, assertion)
         self._algs = " ".join(dpop_algorithms)
 
     def respond(
@@ -104,7 +109,9 @@ class Responder:
             shape, values = self._identity.of(decision, ID_PLACE)
             return Response(None, values, described, shape)
         body = build_body(decision, protocol, ID_PLACE)
-        status = _OK if decision.by_message else decision.reason.http_status
+        # Clients take an answer with another status for a failure of the transport.
+        by_message = decision.by_message or asks_for_urls(decision)
+        status = _OK if by_message else decision.reason.http_status
         names, values = zip(*self._refusal_headers(decision, body), strict=True)
         return Response(decision.reason, values, described, HeaderShape(names), status, body)
 

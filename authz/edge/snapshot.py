@@ -6,7 +6,8 @@ from typing import Protocol
 from authz.adapters.pdp.client import PdpStatus
 from authz.core.authorizer import Authorizer
 from authz.core.decision import Allow
-from authz.core.request import Operation
+from authz.core.request import Operation, Request
+from authz.core.upstream_token import UpstreamCredential
 from authz.edge.cache import CacheStatus, DecisionCache
 from authz.edge.cache_settings import CacheSettings
 from authz.edge.inputs import RequestInputs
@@ -27,6 +28,34 @@ class DecisionPoint(Protocol):
         self, allow: Allow, operation: Operation, decision_id: str, *, now: float, seconds: float
     ) -> Allow:
         """Return the allow, perhaps shortened. Waits for ``seconds`` at most. Raises Denied."""
+
+
+class Assertions(Protocol):
+    """Signs assertions of decisions. Never waits; many threads may sign at once."""
+
+    def sign(self, allow: Allow, decision_id: str, now: float) -> UpstreamCredential:
+        """Return an assertion of this allow, signed now (unix seconds) or shortly before.
+
+        It holds no more than the allow, and ends no later. Raises Denied.
+        """
+
+
+class Exchanges(Protocol):
+    """Exchanges the client's token for one for the upstream. Many threads may ask at once."""
+
+    def remembered(self, allow: Allow, request: Request, now: float) -> UpstreamCredential | None:
+        """Return a token that was obtained before and is still good, None without one.
+
+        Returns at once. Raises Denied if the issuer has refused it a moment ago.
+        """
+
+    def exchange(
+        self, allow: Allow, request: Request, decision_id: str, *, now: float, seconds: float
+    ) -> UpstreamCredential:
+        """Return a token for the upstream. Waits for ``seconds`` at most.
+
+        Raises Denied(EXCHANGE_REFUSED | EXCHANGE_UNAVAILABLE).
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +80,9 @@ class Snapshot:
     """One version of the settings, compiled: replaced as a whole, never changed.
 
     Attributes:
-        has_one_time_tokens: whether some issuer's tokens are for one request each.
+        has_single_uses: whether some tokens, or some approvals, are for one request each.
+        assertions: signs what upstreams get; None without ``assertions`` in the config.
+        exchanges: exchanges tokens for upstreams; None if no issuer exchanges any.
     """
 
     authorizer: Authorizer
@@ -63,7 +94,9 @@ class Snapshot:
     recorded_headers: frozenset[str] = frozenset()
     credential_headers: frozenset[str] = frozenset()
     decision_point: DecisionPoint | None = None
-    has_one_time_tokens: bool = False
+    has_single_uses: bool = False
+    assertions: Assertions | None = None
+    exchanges: Exchanges | None = None
     cache: DecisionCache = field(init=False)
 
     def __post_init__(self) -> None:

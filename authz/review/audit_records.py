@@ -84,6 +84,7 @@ class RecordedDecision(msgspec.Struct, frozen=True, gc=False):
     protocol: MessageProtocol = MessageProtocol.NONE
     calls: list[RecordedCall] = []
     redacted: list[str] = []
+    issuance: dict[str, Any] | None = None
 
     @property
     def lost(self) -> list[str]:
@@ -184,14 +185,19 @@ def read_records(
 ) -> Iterator[tuple[str, int, RecordedDecision | str]]:
     """Yield file, line number and record, or why the line is invalid. Raises LogError.
 
-    The lines that a log has about itself are left out; ``own`` counts them.
+    The lines that a log has about itself are left out, which ``own`` counts, and so are those of
+    requests to the token service: no policy of checks answers them again.
     """
     for file, number, line in logs.lines():
         if line.startswith(OWN) and (told := _read_own(line)) is not None:
             if own is not None:
                 own.add(told.audit, told.count)
-        else:
-            yield file, number, _read(line)
+        elif (record := _read(line)) and not _is_of_token_service(record):
+            yield file, number, record
+
+
+def _is_of_token_service(record: RecordedDecision | str) -> bool:
+    return isinstance(record, RecordedDecision) and record.issuance is not None
 
 
 def _read_own(line: bytes) -> _OwnLine | None:

@@ -14,6 +14,7 @@ from typing import Final
 from cryptography import x509
 
 from authz.adapters.tls import ServerTls
+from authz.adapters.tls_peer import MAX_INTERMEDIATES
 from authz.core.bounded_map import BoundedMap
 from authz.core.reason import Denied
 from authz.core.spiffe import SpiffeId, SpiffeIdError
@@ -27,7 +28,6 @@ REFUSED_SECONDS: Final = 10.0
 REMEMBERED: Final = 4096
 # Of the chains as they were sent, some 4 KB each: a client can add certificates to its chain.
 REMEMBERED_BYTES: Final = 32 * 1024 * 1024
-MAX_INTERMEDIATES: Final = 8  # certificates of one chain; meshes have one or two
 _log: Final = logging.getLogger("authz.tls")
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Final
 
+from authz.adapters.assertions import assertion_header
 from authz.adapters.audit.records.redaction import Redaction
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.pdp.client import PdpResult
 from authz.config import Config
+from authz.core.approval import DETAILS
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.bounded_map import Unchanging
 from authz.core.delegation.credential import token_reads
@@ -26,7 +28,7 @@ from authz.core.policy.shadow import PolicyStep
 from authz.core.reads import Reads
 from authz.core.request import DPOP
 from authz.core.routes import Routes
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import FORWARDED, STRIPPED
 from authz.edge.header_reader import Prefixes
 from authz.edge.header_settings import owned_headers
 from authz.edge.inputs import MessageInputs, RequestInputs
@@ -37,11 +39,13 @@ from authz.wiring.asked import build_decision_point
 from authz.wiring.files import MIN_SECRET_BYTES, read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
+from authz.wiring.upstreams import UpstreamParts, build_assertions
 
 # Of the memory for tokens: known callers hold the same texts, but no claims.
 PART_OF_CALLERS: Final = 4
 
 
+_NO_UPSTREAMS: Final = UpstreamParts()
 _NO_ANSWERS: Final = NoAnswers()
 _NO_LISTS: Final = NoStatusLists()
 
@@ -84,14 +88,14 @@ def build_delegations(
         config.token,
         config.issuers,
         facts.keys,
-        DpopVerifier(config.token.dpop, _nonce_secret(config, facts)),
+        DpopVerifier(config.token.dpop, read_nonces(config, facts)),
         unread,
         answers=facts.answers,
         lists=facts.lists,
     )
 
 
-def _nonce_secret(config: Config, facts: Lookups) -> NonceSecret:
+def read_nonces(config: Config, facts: Lookups) -> NonceSecret:
     """Return the secret of DPoP nonces (RFC 9449 section 9). Raises BuildError."""
     own = read_nonce_secret(config.token.dpop)
     if own is not None:
@@ -117,7 +121,7 @@ def build_authorizer(
         revocations,
         policy or build_policy(config),
         callers=callers or KnownCallers(Unchanging(), entries=0, max_bytes=0),
-        upstream_token=UpstreamToken.FORWARD if config.token.forward else UpstreamToken.STRIP,
+        upstream=FORWARDED if config.token.forward else STRIPPED,
         earlier_revoked=config.earlier_actors.suspended,
     )
 
@@ -130,10 +134,12 @@ def build_snapshot(
     candidate: Config | None = None,
     *,
     redaction: Redaction | None = None,
+    upstreams: UpstreamParts = _NO_UPSTREAMS,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError.
 
-    ``redaction`` is that of the audit log, which stays as it was at the start.
+    ``redaction`` is that of the audit log, which stays as it was at the start; ``upstreams`` make
+    what upstreams get in place of the client's token.
     """
     cache, token = config.cache, config.token
     policy = build_policy(config)
@@ -152,19 +158,23 @@ def build_snapshot(
         (token.header,),
         token.dpop.algorithms,
         tuple(sorted(policy.added_headers)),
+        assertion_header(config.assertions, config.headers.prefix),
     )
     version = compute_policy_version(config)
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies, authorizer.routes),
-        renderer=Renderer(responder, version, reads.claims, redaction),
+        # Approvals hold arguments of calls, which records never do.
+        renderer=Renderer(responder, version, reads.claims - {DETAILS}, redaction),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,
         recorded_headers=reads.recorded,
         credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
-        has_one_time_tokens=any(issuer.one_time for issuer in config.issuers),
+        has_single_uses=any(issuer.one_time for issuer in config.issuers) or policy.uses_approvals,
+        assertions=build_assertions(config, upstreams),
+        exchanges=upstreams.exchanges,
     )
 
 
@@ -185,7 +195,9 @@ def build_inputs(
     With the pipeline's ``routes``, the reader and the pipeline read each target once.
     """
     reads = build_reads(config, policies)
-    owned, listed = owned_headers(config.headers.prefix), config.headers.removed_names
+    prefix, listed = config.headers.prefix, config.headers.removed_names
+    assertion = assertion_header(config.assertions, prefix)
+    owned = owned_headers(prefix).union(filter(None, [assertion]))
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.adapters.revocation_file import history
-from authz.adapters.revocation_file.history import (
+from authz.adapters.entry_file import history
+from authz.adapters.entry_file.history import (
     change_now,
     history_path,
     read_changes,

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.adapters.entry_file import writing
 from authz.adapters.files import replace
-from authz.adapters.revocation_file import writing
 from authz.adapters.revocation_file.writing import append, take_back
-from authz.core import revocations
+from authz.core import entry_lines
+from authz.core.entry_lines import EntryError
 from authz.core.revocation_table import parse
-from authz.core.revocations import Revocation, RevocationError, read_entries
+from authz.core.revocations import Revocation, read_entries
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, RETIRED, TRAVEL
 from support.serving import Serving
@@ -287,7 +288,7 @@ def test_taken_back_already(tmp_path: Path) -> None:
     path.touch()
     one, two = tokens("one", "two")
     append(path, one)
-    with pytest.raises(RevocationError, match=f"no entry has the id {two.id}"):
+    with pytest.raises(EntryError, match=f"no entry has the id {two.id}"):
         take_back(path, [one.id, two.id])
     assert names_of(path) == ["one"]
 
@@ -324,7 +325,7 @@ def test_like_a_list(steps: list[tuple[bool, Revocation]], names: int, blank: by
                 model = [one for one in model if one != entry]
                 assert take_back(path, [entry.id]) == model
             else:
-                with pytest.raises(RevocationError):
+                with pytest.raises(EntryError):
                     take_back(path, [entry.id])
             assert [one for _, one in read_entries(path.read_bytes())] == model
             assert len(parse(path.read_bytes())) == len({*model})
@@ -340,13 +341,13 @@ def test_half_a_blank_line(entry: Revocation, other: Revocation, data: Any) -> N
         line = path.read_bytes().rstrip()
         blanks = data.draw(st.integers(1, len(line) - 1))
         append(path, other)
-        with pytest.raises(RevocationError):
+        with pytest.raises(EntryError):
             parse(b" " * blanks + path.read_bytes()[blanks:])
 
 
 def test_two_entries_that_share_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither is taken out in the other's place; one that stands there twice is, twice."""
-    monkeypatch.setattr(revocations, "_ID_CHARS", 1)
+    monkeypatch.setattr(entry_lines, "_ID_CHARS", 1)
     made = [Revocation(issuer=ISSUER, subject=f"user-{number}") for number in range(17)]
     one, other = next((a, b) for a in made for b in made if a is not b and a.id == b.id)
     path = tmp_path / "revoked"
@@ -355,7 +356,7 @@ def test_two_entries_that_share_an_id(tmp_path: Path, monkeypatch: pytest.Monkey
         append(path, entry)
     before = path.read_bytes()
 
-    with pytest.raises(RevocationError, match="two entries that differ"):
+    with pytest.raises(EntryError, match="two entries that differ"):
         take_back(path, [one.id])
     assert path.read_bytes() == before
     monkeypatch.undo()

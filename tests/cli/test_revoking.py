@@ -12,18 +12,21 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from authz.adapters.entry_file import writing
 from authz.adapters.files import replace
-from authz.adapters.revocation_file import RevocationSettings, writing
+from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.revocation_file.watched import RevocationFile
 from authz.adapters.revocation_file.writing import append
+from authz.core.entry_lines import EntryError
 from authz.core.revocation_table import parse
-from authz.core.revocations import Revocation, RevocationError
+from authz.core.revocations import Revocation
 
 PROCESSES, LINES = 4, 15
 APPEND = """
 import os, sys
 from pathlib import Path
 from authz.adapters.revocation_file.writing import append
+from authz.core.entry_lines import EntryError
 from authz.core.revocations import Revocation
 if sys.argv[3:]:
     os.setuid(int(sys.argv[3]))
@@ -152,7 +155,7 @@ def test_what_is_not_added_to(tmp_path: Path, content: bytes | None, expected: s
     path = tmp_path / "revoked"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RevocationError, match=rf"revoked: {expected}"):
+    with pytest.raises(EntryError, match=rf"revoked: {expected}"):
         append(path, Revocation(issuer="i", token_id="x"))
 
     assert content is None or path.read_bytes() == content
@@ -162,5 +165,5 @@ def test_no_plain_file(tmp_path: Path) -> None:
     """A pipe in its place is an error, and nothing that is waited for."""
     path = tmp_path / "revoked"
     os.mkfifo(path)
-    with pytest.raises(RevocationError, match="it is not a plain file"):
+    with pytest.raises(EntryError, match="it is not a plain file"):
         append(path, Revocation(issuer="i", token_id="x"))

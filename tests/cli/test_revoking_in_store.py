@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from authz.cli.revoking import sources
+from authz.cli import entry_sources as sources
 from authz.core.revocations import RevocationError, read_entries, read_entry
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, TRAVEL
@@ -445,7 +445,7 @@ def test_a_file_that_fails_later(both: Told, monkeypatch: pytest.MonkeyPatch) ->
     def fail(*_: object) -> None:
         raise RevocationError("revoked: Input/output error")
 
-    monkeypatch.setattr(sources, "take_back", fail)
+    monkeypatch.setattr(sources.EntryFile, "take_back", fail)
     status, out, err = both("revocations", "--agent", TRAVEL, "--take-back")
     assert status == 1
     assert out.startswith("taken back: ")

@@ -1,7 +1,7 @@
 """Introspection of opaque tokens (RFC 7662): asks their issuers, and remembers the answers.
 
-``credential`` authenticates this server, ``client`` asks, ``answer`` reads the answer, and
-``store`` keeps it for a bounded time. Only a need that the core named causes a question.
+``client`` asks, ``answer`` reads the answer, and ``store`` keeps it for a bounded time. Only a
+need that the core named causes a question.
 """
 
 import threading
@@ -15,8 +15,8 @@ from authz.adapters.introspection.client import (
     IntrospectionError,
     IntrospectionResult,
 )
-from authz.adapters.introspection.credential import Credential, CredentialError
 from authz.adapters.introspection.store import AnswerStore
+from authz.adapters.oauth_client import CredentialError
 from authz.adapters.signing_keys import SigningKeys
 from authz.core.delegation import IssuerSettings
 from authz.core.delegation.opaque import IntrospectionAnswer
@@ -24,8 +24,6 @@ from authz.core.needs import IntrospectionNeeded
 
 __all__ = [
     "Count",
-    "Credential",
-    "CredentialError",
     "IntrospectionClient",
     "IntrospectionError",
     "IntrospectionResult",

@@ -26,8 +26,8 @@ from authz.adapters.introspection.answer import (
     SignedReader,
     read_plain,
 )
-from authz.adapters.introspection.credential import Credential
 from authz.adapters.introspection.store import AnswerStore, key_of
+from authz.adapters.oauth_client import Credential
 from authz.adapters.shared_calls import (
     ABOUT_THE_QUESTION,
     CUT_OFF,

@@ -2,15 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from authz.adapters.files import read_between
 from authz.adapters.revocation_file import writing
 from authz.adapters.store.store import Register, StoreError
-from authz.core.revocation_table import Revocations
-from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, decode, read_entries
+from authz.core.entry_lines import EntryError
+from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, read_entries
 from authz.core.signals.effects import Restoration, is_of_signal, taken_back
 
 # A file is read and written as a whole for each signal. Beyond so many entries of signals about an
@@ -75,7 +75,7 @@ class FileWriter:
         del by
         try:
             writing.append_all(self._path, entries, _expired)
-        except RevocationError as error:
+        except EntryError as error:
             raise WriteError(str(error)) from None
 
     def restore(self, restorations: Sequence[Restoration], by: str) -> int:
@@ -88,17 +88,17 @@ class FileWriter:
                 writing.take_back(self._path, ids)
         except OSError as error:
             raise WriteError(f"{self._path}: {error.strerror}") from None
-        except RevocationError as error:
+        except EntryError as error:
             raise WriteError(str(error)) from None
         return len(ids)
 
 
-def _expired(held: Revocations, entries: Sequence[Revocation]) -> list[Revocation]:
+def _expired(held: Mapping[bytes, Revocation], entries: Sequence[Revocation]) -> list[Revocation]:
     """Return the entries of signals that have expired long ago.
 
     Raises RevocationError if too many have not.
     """
-    made = [entry for line in held.lines if is_of_signal(entry := decode(line))]
+    made = [entry for entry in held.values() if is_of_signal(entry)]
     now = time.time() - EXPIRED_SECONDS
     gone = [entry for entry in made if entry.is_over(now)]
     about = Counter(entry.issuer for entry in made if not entry.is_over(now))

@@ -23,7 +23,7 @@ _FAULTS: Final[Mapping[bytes, Callable[[], Exception]]] = {
     b"USED": AlreadyUsedError,
     b"FORGOT": lambda: StoreForgotError("older than the store's memory: marks may be lost"),
     b"CLOCK": lambda: StoreForgotError("its clock and ours differ: it may forget marks too early"),
-    b"FULL": lambda: StoreFullError("the store has as many revocations as it may have"),
+    b"FULL": lambda: StoreFullError("the store has as many entries of this kind as it may have"),
     b"REPLICA": lambda: StoreAwayError("it is a replica, and not the primary server"),
     b"OTHER": lambda: StoreAwayError("it has followed another server meanwhile"),
     b"ALONE": lambda: StoreAwayError("it has lost its replicas: another may be primary by now"),

@@ -19,26 +19,18 @@ operators.
 """
 
 import itertools
-import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
-
-import msgspec
 
 from authz.adapters.store.answers import (
     checked,
     checked_answer,
     garbage,
-    parse_changes,
-    parse_listing,
-    parse_version,
 )
 from authz.adapters.store.calls import Calls, Pace
 from authz.adapters.store.connection import (
-    LARGE_BYTES,
-    SMALL_BYTES,
     Command,
     Connection,
     in_seconds,
@@ -46,37 +38,36 @@ from authz.adapters.store.connection import (
 from authz.adapters.store.connections import Connections
 from authz.adapters.store.inspection import Inspection, inspect_server
 from authz.adapters.store.locating import Locator
+from authz.adapters.store.register import EngineRegister, ScriptCall
 from authz.adapters.store.script import load_script
 from authz.adapters.store.settings import StoreSettings
 from authz.adapters.store.store import (
     CLOCKS_DIFFER_SECONDS,
-    Change,
     Charge,
     ExhaustedError,
-    Listing,
     Mark,
     StoreAwayError,
     StoreBusyError,
     StoreFullError,
     StoreStatus,
-    Version,
 )
 from authz.adapters.store.watcher import Watcher
 
-MAX_REVOCATIONS: Final = 100_000
-MAX_CHANGES: Final = 10_000  # that are kept for the history
 CLOSE_SECONDS: Final = 0.5  # that a stop waits for its threads
 _MIN_TTL_MS: Final = 1000
 _WAIT_PART: Final = 0.9  # of the time that is left, so that the answer comes in time
 _LEAST_SECONDS: Final = 0.005  # for a question; a connection is lost if its answer is late
 _FAIR_SECONDS: Final = 0.05  # a shorter silence says nothing about the store
-_META: Final = ("revocations:meta",)
-_ENTRIES: Final = ("revocations",)
-_LOG: Final = ("revocations:log",)
 
 
-class EngineStore:
-    """A store in a Valkey or Redis server; its keys begin with the prefix and the namespace."""
+class EngineStore(EngineRegister):
+    """A store in a Valkey or Redis server; its keys begin with the prefix and the namespace.
+
+    It is itself the register of revocations.
+
+    Attributes:
+        consents: the register of consents.
+    """
 
     def __init__(
         self, settings: StoreSettings, namespace: str, wall: Callable[[], float] = time.time
@@ -86,13 +77,17 @@ class EngineStore:
         self._settings = settings
         # The braces are a hash tag: a cluster has all keys with it in one slot.
         self._prefix = f"{{{settings.prefix}:{namespace}}}:"
-        self._channel = self._key("revocations:changed")
+        self._channel = self._key("revocations:changed")  # told of every register's changes
         locator = Locator(settings, self._prefix.encode())
         self._connections = Connections(locator, self._greet)
         self._watcher = Watcher(locator, self._channel)
         self._calls = Calls()
         self._pace = Pace(settings.timeout)
         self._tags = itertools.count(1)
+        super().__init__("revocations", self._run, self._key, self._channel, self._watcher.add)
+        self.consents = EngineRegister(
+            "consents", self._run, self._key, self._channel, self._watcher.add
+        )
 
     def start(self) -> None:
         """Begin to connect; nothing waits for it."""
@@ -124,7 +119,7 @@ class EngineStore:
         """Ask the server about itself, for an operator. Raises StoreAwayError."""
         deadline = in_seconds(seconds)
         connection = self._connections.take(deadline)
-        call = _Call("rights", self._keys("memory"), (self._channel,))
+        call = ScriptCall("rights", self._keys("memory"), (self._channel,))
         try:
             missing = self._ask(connection, call, deadline)
             return inspect_server(connection, deadline, missing)
@@ -141,11 +136,11 @@ class EngineStore:
         keys = self._keys(f"marks:{mark.key.hex()}", "memory")
         age = repr(now - mark.made_at)
         arguments = mark.attempt, age, ttl_ms, repr(clock), differs + seconds, differs
-        self._run(_Call("use", keys, arguments, is_kept=True, is_in_check=True), seconds)
+        self._run(ScriptCall("use", keys, arguments, is_kept=True, is_in_check=True), seconds)
 
     def agreed(self, name: str, proposal: bytes, seconds: float) -> bytes:
         """Return the value that all replicas have for a name."""
-        answer = self._run(_Call("agreed", self._keys(f"agreed:{name}"), (proposal,)), seconds)
+        answer = self._run(ScriptCall("agreed", self._keys(f"agreed:{name}"), (proposal,)), seconds)
         return checked(answer[0], bytes)
 
     def spend(self, charges: Sequence[Charge], now: float, seconds: float) -> None:  # noqa: ARG002 - the store's clock counts
@@ -155,50 +150,18 @@ class EngineStore:
             part for charge in charges for part in (charge.cost, charge.limit, charge.window)
         )
         try:
-            self._run(_Call("spend", keys, arguments, is_in_check=True), self._in_check(seconds))
+            self._run(
+                ScriptCall("spend", keys, arguments, is_in_check=True), self._in_check(seconds)
+            )
         except ExhaustedError as error:
             if error.at >= len(charges):
                 raise garbage() from None
             raise
 
-    def version(self, seconds: float) -> Version:
-        """Return the version in force."""
-        return parse_version(self._run(_Call("version", self._keys(*_META)), seconds))
-
-    def entries(self, seconds: float) -> Listing:
-        """Return all revocations, as of one version."""
-        call = _Call("entries", self._keys(*_META, *_ENTRIES), max_bytes=LARGE_BYTES)
-        return parse_listing(self._run(call, seconds))
-
-    def add(self, entries: Mapping[str, bytes], by: str, seconds: float) -> Version:
-        """Add revocations that are not there yet."""
-        parts: list[bytes | str] = [part for entry in entries.items() for part in entry]
-        head: Command = secrets.token_hex(8), self._channel, MAX_REVOCATIONS, MAX_CHANGES, by
-        keys = self._keys(*_META, *_ENTRIES, *_LOG)
-        return parse_version(self._run(_Call("add", keys, (*head, *parts), is_kept=True), seconds))
-
-    def take_back(self, ids: Collection[str], by: str, note: str, seconds: float) -> Listing:
-        """Remove revocations, and return those that stay."""
-        keys = self._keys(*_META, *_ENTRIES, *_LOG)
-        arguments: Command = (self._channel, MAX_CHANGES, by, note, *ids)
-        call = _Call("take_back", keys, arguments, is_kept=True, max_bytes=LARGE_BYTES)
-        return parse_listing(self._run(call, seconds))
-
-    def changes(self, most: int, seconds: float) -> Sequence[Change]:
-        """Return the last changes, the newest first."""
-        if not most:
-            return ()  # the engine would answer with nothing at all
-        call = _Call("changes", self._keys(*_LOG), (most,), max_bytes=LARGE_BYTES)
-        return parse_changes(self._run(call, seconds))
-
-    def watch(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called soon after each change."""
-        self._watcher.add(wake)
-
     def _greet(self, connection: Connection, deadline: float) -> None:
         """Have the server remember since when it does, before the first question."""
         with suppress(StoreFullError):  # revocations can still be read
-            self._ask(connection, _Call("remember", self._keys("memory")), deadline)
+            self._ask(connection, ScriptCall("remember", self._keys("memory")), deadline)
 
     def _key(self, name: str) -> str:
         return self._prefix + name
@@ -209,7 +172,7 @@ class EngineStore:
     def _in_check(self, seconds: float) -> float:
         return min(seconds, self._settings.timeout)
 
-    def _run(self, call: "_Call", seconds: float) -> list[Any]:
+    def _run(self, call: ScriptCall, seconds: float) -> list[Any]:
         """Run a script, and return its answer after the status."""
         deadline = in_seconds(seconds)
         connection: Connection | None = None
@@ -230,7 +193,7 @@ class EngineStore:
                 if connection:
                     self._connections.give_back(connection)
 
-    def _ask_in_time(self, connection: Connection, call: "_Call", deadline: float) -> list[Any]:
+    def _ask_in_time(self, connection: Connection, call: ScriptCall, deadline: float) -> list[Any]:
         if not call.is_in_check:  # it may take longer, and waits for longer
             return self._ask(connection, call, deadline)
         begun = time.monotonic()
@@ -252,7 +215,7 @@ class EngineStore:
                 raise StoreBusyError(f"too little time was left: {error}") from None
             raise
 
-    def _ask(self, connection: Connection, call: "_Call", deadline: float) -> list[Any]:
+    def _ask(self, connection: Connection, call: ScriptCall, deadline: float) -> list[Any]:
         tag, copies = b"%d" % next(self._tags), self._settings.acknowledged_by
         head = tag, connection.facts.id, 0 if call.is_kept else copies
         # 0 would mean: wait for ever.
@@ -265,20 +228,3 @@ class EngineStore:
         if wait and not (isinstance(answers[1], int) and answers[1] >= copies):
             raise StoreAwayError(f"fewer than {copies} of its replicas have it in time")
         return answer
-
-
-class _Call(msgspec.Struct, frozen=True):
-    """A call of a script.
-
-    Attributes:
-        is_kept: whether it counts only when as many replicas have it as the settings say.
-        is_in_check: whether a check waits for it.
-        max_bytes: of the answer.
-    """
-
-    name: str
-    keys: Sequence[str]
-    arguments: Command = ()
-    is_kept: bool = False
-    is_in_check: bool = False
-    max_bytes: int = SMALL_BYTES

@@ -1,29 +1,22 @@
 """The store of a single process, in its memory: nothing is shared, and a restart forgets it."""
 
-import secrets
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
 
 import msgspec
 from cachetools import TLRUCache
 
 from authz.adapters.store.memory_budgets import MemoryBudgets
+from authz.adapters.store.memory_register import MemoryRegister
 from authz.adapters.store.store import (
     AlreadyUsedError,
-    Change,
     Charge,
-    Listing,
     Mark,
     StoreForgotError,
     StoreFullError,
     StoreStatus,
-    Version,
 )
-
-MAX_CHANGES: Final = 10_000
 
 
 class _Used(msgspec.Struct, frozen=True, gc=False):
@@ -35,8 +28,14 @@ def _until(_key: bytes, kept: _Used, _now: float) -> float:
     return kept.until
 
 
-class MemoryStore:
-    """A store in memory; ``marks`` is the most marks that it holds."""
+class MemoryStore(MemoryRegister):
+    """A store in memory; ``marks`` is the most marks that it holds.
+
+    It is itself the register of revocations.
+
+    Attributes:
+        consents: the register of consents.
+    """
 
     def __init__(self, marks: int = 200_000, wall: Callable[[], float] = time.time) -> None:
         """Begin empty."""
@@ -45,12 +44,8 @@ class MemoryStore:
         self._marks: TLRUCache[bytes, _Used] = TLRUCache(marks, _until, lambda: self._now)
         self._budgets = MemoryBudgets()
         self._agreed: dict[str, bytes] = {}
-        self._epoch = secrets.token_hex(8)
-        self._number = 0
-        self._entries: dict[str, bytes] = {}
-        self._changes: deque[Change] = deque(maxlen=MAX_CHANGES)
-        self._wakes: list[Callable[[], None]] = []
-        self._wall = wall
+        super().__init__(wall)
+        self.consents = MemoryRegister(wall)
 
     def start(self) -> None:
         """Do nothing: memory is always there."""
@@ -96,56 +91,3 @@ class MemoryStore:
     def spend(self, charges: Sequence[Charge], now: float, seconds: float) -> None:  # noqa: ARG002 - likewise
         """Spend all charges, or none, as ``Budgets.spend``."""
         self._budgets.spend(charges, now)
-
-    def version(self, seconds: float) -> Version:  # noqa: ARG002 - likewise
-        """Return the version in force."""
-        with self._lock:
-            return Version(self._epoch, self._number)
-
-    def entries(self, seconds: float) -> Listing:  # noqa: ARG002 - likewise
-        """Return all revocations."""
-        with self._lock:
-            return self._listing()
-
-    def add(self, entries: Mapping[str, bytes], by: str, seconds: float) -> Version:  # noqa: ARG002 - likewise
-        """Add revocations that are not there yet."""
-        with self._lock:
-            for name, entry in entries.items():
-                if name not in self._entries:
-                    self._entries[name] = entry
-                    self._changed(by, name, entry, is_added=True)
-            version = Version(self._epoch, self._number)
-        self._wake()
-        return version
-
-    def take_back(self, ids: Collection[str], by: str, note: str, seconds: float) -> Listing:  # noqa: ARG002 - likewise
-        """Remove revocations, and return those that stay."""
-        with self._lock:
-            for name in ids:
-                entry = self._entries.pop(name, None)
-                if entry is not None:
-                    self._changed(by, name, entry, is_added=False, note=note)
-            listing = self._listing()
-        self._wake()
-        return listing
-
-    def changes(self, most: int, seconds: float) -> Sequence[Change]:  # noqa: ARG002 - likewise
-        """Return the last changes, the newest first."""
-        with self._lock:
-            return list(self._changes)[: -most - 1 : -1]
-
-    def watch(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called after each change."""
-        self._wakes.append(wake)
-
-    def _listing(self) -> Listing:
-        return Listing(Version(self._epoch, self._number), dict(self._entries))
-
-    def _changed(self, by: str, name: str, entry: bytes, *, is_added: bool, note: str = "") -> None:
-        self._number += 1
-        change = Change(self._number, self._wall(), by, is_added, name, entry, note)
-        self._changes.append(change)
-
-    def _wake(self) -> None:
-        for wake in self._wakes:
-            wake()

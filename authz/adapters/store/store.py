@@ -1,4 +1,4 @@
-"""The port of stores: marks, budgets, revocations and secrets, for all replicas that share one.
+"""The port of stores: marks, budgets, registers and secrets, for all replicas that share one.
 
 Every method waits for ``seconds`` at most, is safe for many threads, and raises StoreError if the
 store did not answer: then it is unknown whether it has done what was asked. ``now`` is unix
@@ -97,10 +97,10 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 
 class Version(msgspec.Struct, frozen=True, gc=False):
-    """A version of the revocations in a store.
+    """A version of a register.
 
     Attributes:
-        epoch: names the store's memory: another one means that earlier revocations may be lost.
+        epoch: names the store's memory: another one means that earlier changes may be lost.
         number: grows by one with each change.
     """
 
@@ -109,14 +109,14 @@ class Version(msgspec.Struct, frozen=True, gc=False):
 
 
 class Listing(msgspec.Struct, frozen=True, gc=False):
-    """The revocations in a store: their lines as in a revocation file, by their ids."""
+    """The entries of a register: their lines as in a file of entries, by their ids."""
 
     version: Version
     entries: Mapping[str, bytes]
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """A change of the revocations in a store.
+    """A change of a register.
 
     Attributes:
         number: of the version that it made.
@@ -167,19 +167,19 @@ class Budgets(Protocol):
 
 
 class Register(Protocol):
-    """Keeps the revocations, each by its id."""
+    """Keeps entries of a kind, revocations or consents, each by its id."""
 
     def version(self, seconds: float) -> Version:
         """Return the version in force."""
 
     def entries(self, seconds: float) -> Listing:
-        """Return all revocations, as of one version."""
+        """Return all entries, as of one version."""
 
     def add(self, entries: Mapping[str, bytes], by: str, seconds: float) -> Version:
-        """Add revocations, lines by their ids, all or none; those that are there stay."""
+        """Add entries, lines by their ids, all or none; those that are there stay."""
 
     def take_back(self, ids: Collection[str], by: str, note: str, seconds: float) -> Listing:
-        """Remove revocations, and return those that stay. Unknown ids are ignored."""
+        """Remove entries, and return those that stay. Unknown ids are ignored."""
 
     def changes(self, most: int, seconds: float) -> Sequence[Change]:
         """Return the last changes, the newest first."""
@@ -210,7 +210,11 @@ class StoreStatus(msgspec.Struct, frozen=True, gc=False):
 
 
 class Store(Marks, Budgets, Register, Protocol):
-    """All of it, in one place."""
+    """All of it, in one place; as a register it is that of revocations."""
+
+    @property
+    def consents(self) -> Register:
+        """The register of consents."""
 
     def start(self) -> None:
         """Begin to connect; nothing waits for it."""

@@ -4,9 +4,11 @@ The package itself offers the settings, and loads no more: ``verifier`` verifies
 """
 
 from authz.core.delegation.actor_settings import ActorSettings
-from authz.core.delegation.introspection_settings import (
+from authz.core.delegation.exchange_settings import ExchangeSettings
+from authz.core.delegation.introspection_settings import IntrospectionSettings
+from authz.core.delegation.oauth_client_settings import (
     MAX_TIMEOUT_SECONDS,
-    IntrospectionSettings,
+    OAuthClientSettings,
     PrivateKeyJwtSettings,
 )
 from authz.core.delegation.settings import DpopSettings, IssuerSettings, TokenSettings
@@ -16,8 +18,10 @@ __all__ = [
     "MAX_TIMEOUT_SECONDS",
     "ActorSettings",
     "DpopSettings",
+    "ExchangeSettings",
     "IntrospectionSettings",
     "IssuerSettings",
+    "OAuthClientSettings",
     "PrivateKeyJwtSettings",
     "StatusListSettings",
     "TokenSettings",

@@ -34,7 +34,7 @@ def resolve_actors(
     TOKEN_TYP for a token without scopes that is not the agent's own.
     """
     actors = _name_actors(claims, issuer, agent, route)
-    _bind(actors[0], issuer, agent)
+    check_current_actor(actors[0], issuer, agent)
     mode = _mode(claims, issuer, agent, route)
     _check_alone(mode, actors)
     return mode, actors
@@ -46,7 +46,7 @@ def actor_faults(
     """Return every refusal of ``resolve_actors``, in its order, and the mode if it is known."""
     actors, faults = attempt(lambda: _name_actors(claims, issuer, agent, route))
     if actors:
-        faults = collect(lambda: _bind(actors[0], issuer, agent))
+        faults = collect(lambda: check_current_actor(actors[0], issuer, agent))
     mode, unclear = attempt(lambda: _mode(claims, issuer, agent, route))
     last = collect(lambda: _check_alone(mode, actors or ())) if mode else []
     return [*faults, *unclear, *last], mode
@@ -58,7 +58,7 @@ def named_agent(claims: Claims, issuer: IssuerSettings) -> str | None:
         if issuer.actor.is_mapped:
             named = _mapped_actors(claims, issuer)[0].subject
         elif ACT in claims.members:
-            named = _read_chain(claims, issuer)[0].subject
+            named = read_chain(claims.members, issuer)[0].subject
         else:
             named = issuer.actor.agent_of(claims.subject) or claims.subject
     except Denied:
@@ -76,7 +76,7 @@ def named_actors(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
     settings = issuer.actor
     values = [claims.members.get(name) for name in settings.claim if settings.is_mapped]
     is_agent = any(isinstance(value, str) and settings.agent_of(value) for value in values)
-    actors = _mapped_actors(claims, issuer) if is_agent else _read_chain(claims, issuer)
+    actors = _mapped_actors(claims, issuer) if is_agent else read_chain(claims.members, issuer)
     if actors and actors[0].subject.startswith(SCHEME):
         _check_may_name(actors[0], issuer, domain_of(actors[0].subject))
     return actors
@@ -132,7 +132,7 @@ def _name_actors(
     if issuer.actor.is_mapped:
         return _mapped_actors(claims, issuer)
     if ACT in claims.members:
-        return _read_chain(claims, issuer)
+        return read_chain(claims.members, issuer)
     named = issuer.actor.agent_of(claims.subject) or claims.subject
     if named == agent.spiffe_id.text:
         return (Actor(issuer.issuer, named),)
@@ -141,13 +141,13 @@ def _name_actors(
     raise Denied(Reason.ACTOR_MISSING, "it has no act claim")
 
 
-def _read_chain(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
-    """Return the actors of an ``act``.
+def read_chain(holder: Mapping[str, Any], issuer: IssuerSettings) -> tuple[Actor, ...]:
+    """Return the actors of the ``act`` in a token's claims, none without an ``act``.
 
     The issuer's own actors become the agents that they stand for.
+    Raises Denied(CHAIN_TOO_DEEP | ACTOR_MALFORMED | TOKEN_CLAIM | CNF_UNSUPPORTED).
     """
     actors: list[Actor] = []
-    holder = claims.members
     while ACT in holder:
         if len(actors) == issuer.max_actors:  # never truncated: that would be another chain
             raise Denied(Reason.CHAIN_TOO_DEEP, f"more than {issuer.max_actors} actors")
@@ -182,7 +182,7 @@ def _mapped_actors(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
     mapped = Actor(issuer.issuer, _mapped_agent(claims, issuer.actor))
     if ACT not in claims.members:
         return (mapped,)
-    current, *earlier = _read_chain(claims, issuer)
+    current, *earlier = read_chain(claims.members, issuer)
     if current.subject != mapped.subject:
         detail = f"its act names an agent other than its {' or '.join(issuer.actor.claim)}"
         raise Denied(Reason.ACTOR_MISMATCH, detail)
@@ -215,7 +215,7 @@ def _agent_in(value: object, name: str, settings: ActorSettings) -> str:
     return agent
 
 
-def _bind(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
+def check_current_actor(current: Actor, issuer: IssuerSettings, agent: Agent) -> None:
     """Require that the current actor, an iss and a sub together, is the caller.
 
     Raises Denied(ACTOR_MISMATCH | ISSUER_ACTOR_SCOPE).

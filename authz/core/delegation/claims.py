@@ -84,7 +84,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     members = jws.payload
     is_plain = jws.header.media_type in PLAIN
     if is_plain:
-        _check_kind(members)
+        check_plain_kind(members)
     _check_audience(members, issuer, route, is_plain=is_plain)
     if is_plain:
         _check_is_access_token(members, issuer, route)
@@ -99,7 +99,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
         issued_at,
         expires_at,
         token_id,
-        _scopes(members, issuer.scope_claim),
+        read_scopes(members, issuer.scope_claim),
         members,
         _has_scopes(members, issuer, is_plain=is_plain),
     )
@@ -110,7 +110,7 @@ def claim_faults(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     members = jws.payload
     is_plain = jws.header.media_type in PLAIN
     of_kind: list[tuple[bool, Check]] = [
-        (is_plain, lambda: _check_kind(members)),
+        (is_plain, lambda: check_plain_kind(members)),
         (True, lambda: _check_audience(members, issuer, route, is_plain=is_plain)),
         (is_plain, lambda: _check_is_access_token(members, issuer, route)),
     ]
@@ -120,7 +120,7 @@ def claim_faults(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
         (True, lambda: check_restrictions(members, issuer)),
         (True, lambda: check_workload(members, issuer)),
         (True, lambda: name_in(members, "sub")),
-        (True, lambda: _scopes(members, issuer.scope_claim)),
+        (True, lambda: read_scopes(members, issuer.scope_claim)),
     ]
     return [
         *collect(*(check for applies, check in of_kind if applies)),
@@ -162,7 +162,7 @@ def _has_scopes(members: Mapping[str, Any], issuer: IssuerSettings, *, is_plain:
     return not is_plain or issuer.scope_claim in members
 
 
-def _check_kind(members: Mapping[str, Any]) -> None:
+def check_plain_kind(members: Mapping[str, Any]) -> None:
     """Refuse a plain JWT that is surely of another kind. Raises Denied(TOKEN_TYP)."""
     if any(name in members for name in _OF_OTHER_KINDS):
         raise Denied(Reason.TOKEN_TYP, "its claims are typical of another kind of token")
@@ -266,7 +266,8 @@ def _longest(name: str) -> int:
     return MAX_ID_BYTES if name.startswith(SCHEME) else MAX_NAME_CHARS
 
 
-def _scopes(members: Mapping[str, Any], name: str) -> frozenset[str]:
+def read_scopes(members: Mapping[str, Any], name: str) -> frozenset[str]:
+    """Return the scopes in a claim, a line or a list of words. Raises Denied(TOKEN_CLAIM)."""
     value = members.get(name, "")
     if value == "":
         return frozenset()

@@ -6,9 +6,11 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from authz.core.assertion import ASSERTION_TYPE
 from authz.core.choice import Choice, Need
 from authz.core.delegation.actor_settings import ActorSettings, ClaimText
 from authz.core.delegation.algorithms import Algorithm
+from authz.core.delegation.exchange_settings import ExchangeSettings
 from authz.core.delegation.introspection_settings import IntrospectionSettings
 from authz.core.delegation.presets import with_preset
 from authz.core.delegation.status_list_settings import StatusListSettings
@@ -35,10 +37,13 @@ Unchecked = Literal[
     "act.cnf",
 ]
 MAX_CLOCK_SKEW_SECONDS: Final = 120.0
+# An identifier (RFC 9396 section 2), collision-resistant ones are URIs.
+ApprovalType = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own use and rules, and is never an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
-# tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth.
+# tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth,
+# and this server's own assertions.
 OTHER_KINDS: Final = frozenset(
     {
         "oauth-id-jag+jwt",
@@ -59,6 +64,7 @@ OTHER_KINDS: Final = frozenset(
         "aa-person+jwt",
         "aa-resource+jwt",
         "aa-auth+jwt",
+        ASSERTION_TYPE,
     }
 )
 
@@ -182,6 +188,8 @@ class IssuerSettings(Settings):
     """
     introspection: IntrospectionSettings | None = None
     """The endpoint that is asked about the issuer's opaque tokens (RFC 7662)."""
+    exchange: ExchangeSettings | None = None
+    """The token endpoint where tokens are exchanged for the upstreams' tokens (RFC 8693)."""
     status_list: StatusListSettings | None = None
     """The issuer's status lists: its tokens with a status are checked against these lists. Left
     out, such tokens are refused, unless accept_unchecked has status.
@@ -219,6 +227,11 @@ class IssuerSettings(Settings):
     with their values; "*" for any value. A single match is enough, and a token without a match is
     refused. Left out, the claims are those that issuers give to users alone, as the token reference
     lists them. A client's own token never shows a person.
+    """
+    approval_types: tuple[ApprovalType, ...] = Field(default=(), max_length=64)
+    """Types of authorization_details (RFC 9396) by which its tokens approve calls, as rules with
+    approval ask for. List a type only if the issuer puts it into tokens that the principal has
+    approved: a client must not get it by asking alone. Tokens with other types are refused.
     """
     accept_unchecked: tuple[Unchecked, ...] = ()
     """Restrictions that this server can't check but accepts: a token with one of these is treated
@@ -288,6 +301,11 @@ class IssuerSettings(Settings):
         if asked is not None and self.keys is None and asked.signed is Need.REQUIRED:
             message = "signed answers are verified with the issuer's keys: set keys as well"
             raise MisfitError(message, "introspection", "signed")
+        if self.keys is None and self.exchange is not None and not self.exchange.accept_opaque:
+            message = (
+                "exchanged tokens are verified with the issuer's keys: set keys, or accept_opaque"
+            )
+            raise MisfitError(message, "exchange")
         if self.keys is None and self.status_list is not None:
             message = "lists are verified with the issuer's keys: set keys as well"
             raise MisfitError(message, "status_list")

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from authz.core.delegation.introspection_settings import MAX_TIMEOUT_SECONDS
+from authz.core.delegation.oauth_client_settings import MAX_TIMEOUT_SECONDS
 from authz.core.settings import Duration, FileText, MisfitError, Settings
 from authz.core.urls import check_url, is_plaintext
 

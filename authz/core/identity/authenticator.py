@@ -15,7 +15,7 @@ from authz.core.request import Request
 from authz.core.routes import PROFILE
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.svid import checked_svid
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import ProxyToken
 
 _DISTRUSTED: Final = ProfileSettings()  # of a request that identify() refuses for its profile
 _NAMES: Final = 4096  # agents in use; each takes some 4 KiB at most
@@ -76,7 +76,7 @@ class AgentAuthenticator:
         except Denied:
             return _DISTRUSTED
 
-    def upstream_token(self, request: Request) -> UpstreamToken | None:
+    def upstream_token(self, request: Request) -> ProxyToken | None:
         """Return what the request's profile says of the token; None if it leaves it to others."""
         if not self._decides_tokens:
             return None

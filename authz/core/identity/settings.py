@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from authz.core.choice import Choice, Need
 from authz.core.settings import MisfitError, Settings
 from authz.core.spiffe import SpiffePatternText, TrustDomainText
-from authz.core.upstream_token import UpstreamToken
+from authz.core.upstream_token import ProxyToken
 
 DEFAULT: Final = "default"  # the profile that applies if nothing names another
 AGENTGATEWAY: Final = "agentgateway.source"  # as in the CEL metadata of the agentgateway example
@@ -68,7 +68,7 @@ class ProfileSettings(Settings):
     that fills the limit may be cut and is refused; a shorter one needs no content-length. A number
     above the proxy's own limit lets cut bodies pass for whole ones.
     """
-    upstream_token: UpstreamToken | None = None
+    upstream_token: ProxyToken | None = None
     """What requests through this profile's proxies bring the upstream. strip: no token, and no DPoP
     proof. forward: the client's token, for a proxy behind this one that checks the request too.
     Left out, upstream_token of the route decides, and else token.forward.

@@ -8,6 +8,7 @@ import time
 from typing import Final
 
 from authz.adapters.tls import ServerTls
+from authz.adapters.tls_contexts import TlsContexts
 from authz.transports.addresses import connections_of_each, require_usable
 from authz.transports.callers import CallerAuthenticator
 from authz.transports.health import HEALTH, Health
@@ -19,7 +20,7 @@ from authz.transports.native.health import health_methods
 from authz.transports.native.listener import Listener
 from authz.transports.native.loop import Loop, attempt
 from authz.transports.native.peer import Peer
-from authz.transports.native.tls import TlsContexts, TlsPipe
+from authz.transports.native.tls import ALPN, TlsPipe
 from authz.transports.native.tls_channel import TlsChannel
 from authz.transports.native.turns import Turns
 from authz.transports.native.watches import Watches
@@ -190,6 +191,6 @@ class NativeTransport:
 def contexts_of(tls: ServerTls) -> TlsContexts:
     """Make the contexts of handshakes. Raises TransportError if TLS can't use the certificate."""
     try:
-        return TlsContexts(tls)
+        return TlsContexts(tls, ALPN)
     except (OSError, ssl.SSLError) as error:
         raise TransportError(f"TLS can't use the certificate: {error}") from None

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from authz.transports.http2 import ErrorCode
+from authz.adapters.tls_contexts import TlsContexts
 from authz.transports.native import channel
-from authz.transports.native.tls import TlsContexts
+from authz.transports.native.tls import ALPN
 from lab.ca import Authority, Svid
 from support.frames import connected, framed, grpc_context, secured
 from support.http2 import ACK, DATA, PREFACE, SETTINGS, call, frame, settings
@@ -247,4 +248,4 @@ def test_a_bundle_with_a_comment(port: Port, context: ssl.SSLContext) -> None:
     bundle.write_bytes("# von unserer Prüfstelle\n".encode() + bundle.read_bytes())
     wait_until(lambda: port.tls.status().taken == 1)
     assert_answers(port, context)
-    assert TlsContexts(port.tls).current().get_ca_certs()
+    assert TlsContexts(port.tls, ALPN).current().get_ca_certs()

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from authz.adapters.audit.records.record import AuditOperation, AuditRecord
 from authz.adapters.audit.records.sweep import Secret, sweep, sweep_values, texts_in
@@ -64,6 +64,7 @@ class Redaction:
             scopes=self._kept(DroppedField.SCOPES, sweep_values(record.scopes, names), []),
             claims=self._claims(record.claims, claims),
             challenge=challenge if challenge is UNSET else sweep(challenge, quoted),
+            issuance=self._issuance(record.issuance, names),
             redacted=self.fields,
         )
 
@@ -149,6 +150,14 @@ class Redaction:
         if HashedField.CLAIMS in self._hash:  # their names are in the config
             return {name: self._hashed_values(value) for name, value in claims.items()}
         return {} if DroppedField.CLAIMS in self._drop else dict(sweep_values(claims, texts))
+
+    def _issuance(
+        self, issuance: Mapping[str, Any] | UnsetType, names: list[Secret]
+    ) -> Mapping[str, Any] | UnsetType:
+        if issuance is UNSET:
+            return UNSET
+        kept = self._kept(DroppedField.SCOPES, sweep_values(issuance["scopes"], names), [])
+        return {**issuance, "scopes": kept}
 
     def _hashed_values(self, value: object) -> object:
         """Return a claim's value with hashes for all texts and numbers, and for nested names."""

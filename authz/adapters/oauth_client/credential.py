@@ -1,4 +1,4 @@
-"""This server's credential at an introspection endpoint (RFC 7662 section 2.1), read from files."""
+"""This server's credential at an OAuth endpoint, read from files (RFC 6749 section 2.3)."""
 
 import re
 import ssl
@@ -14,19 +14,21 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from authz.adapters.client_credentials import CertificateContext
+from authz.adapters.client_credentials import CertificateContext, read_bearer_token
 from authz.adapters.fetched import FetchError
 from authz.adapters.files import read_at_rest
 from authz.adapters.http_fetch import tls_context
 from authz.adapters.pem_files import PRIVATE_KEY, told
-from authz.core.delegation import IntrospectionSettings, PrivateKeyJwtSettings
+from authz.core.delegation import OAuthClientSettings, PrivateKeyJwtSettings
 from authz.core.urls import is_plaintext
 
 MAX_SECRET_BYTES: Final = 4096  # real ones have some 40
 MAX_PEM_BYTES: Final = 8 * 1024 * 1024  # all CAs that the web trusts are 0.2
 ASSERTION_SECONDS: Final = 60  # a stolen assertion is good for no longer (RFC 7523 section 3)
 _SECRET: Final = re.compile(rb"[ -~]+")  # RFC 6749 appendix A.2
-_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ASSERTION_TYPES: Final = "urn:ietf:params:oauth:client-assertion-type:"
+_SIGNED: Final = f"{_ASSERTION_TYPES}jwt-bearer"  # RFC 7523 section 2.2
+_SPIFFE: Final = f"{_ASSERTION_TYPES}jwt-spiffe"  # draft-ietf-oauth-spiffe-client-auth
 
 
 class CredentialError(Exception):
@@ -42,6 +44,7 @@ class Credential:
         certificate: the CAs and the certificate to show, if the credential is a certificate.
         headers: the header of client_secret_basic, if there is a secret.
         assertion: signs assertions, if the credential is a private key.
+        svid_file: the file with a JWT-SVID, if that is the credential.
     """
 
     read_once: ssl.SSLContext | None
@@ -49,9 +52,10 @@ class Credential:
     assertion: "AssertionSigner | None" = None
     client_id: str | None = None
     certificate: CertificateContext | None = None
+    svid_file: str | None = None
 
     @classmethod
-    def read(cls, settings: IntrospectionSettings, issuer: str) -> Self:
+    def read(cls, settings: OAuthClientSettings, issuer: str) -> Self:
         """Read the files that the settings name. Raises CredentialError."""
         client_id, assertion = settings.client_id, None
         if client_id is not None and settings.private_key_jwt is not None:
@@ -71,7 +75,7 @@ class Credential:
             trusted = None if is_plain else tls_context(settings.ca_file)
         except FetchError as error:
             raise CredentialError(str(error)) from None
-        return cls(trusted, headers, assertion, client_id, shown)
+        return cls(trusted, headers, assertion, client_id, shown, settings.spiffe_jwt_file)
 
     def context(self) -> ssl.SSLContext | None:
         """Return the context that a connection trusts and shows; None over plain http.
@@ -81,15 +85,16 @@ class Credential:
         return self.read_once if self.certificate is None else self.certificate.get()
 
     def parameters(self) -> dict[str, str]:
-        """Return the parameters of the request's body that authenticate the client."""
+        """Return the parameters of the request's body that authenticate the client.
+
+        Raises FetchError if a file can't be read that is read for each request.
+        """
         if self.assertion is not None:
-            return {
-                "client_assertion_type": _ASSERTION_TYPE,
-                "client_assertion": self.assertion.sign(time.time()),
-            }
-        if self.client_id is not None and not self.headers:
-            return {"client_id": self.client_id}  # RFC 8705 section 2
-        return {}
+            return _asserted(_SIGNED, self.assertion.sign(time.time()))
+        named = {} if self.client_id is None else {"client_id": self.client_id}
+        if self.svid_file is not None:
+            return {**named, **_asserted(_SPIFFE, _svid(self.svid_file))}
+        return {} if self.headers else named  # RFC 8705 section 2
 
 
 class AssertionSigner:
@@ -117,6 +122,17 @@ class AssertionSigner:
         times = {"iat": issued_at, "exp": issued_at + ASSERTION_SECONDS}
         claims: dict[str, Any] = {**self._claims, **times, "jti": token_urlsafe(16)}
         return jwt.encode(claims, self._key, self._settings.algorithm, self._headers)
+
+
+def _asserted(kind: str, assertion: str) -> dict[str, str]:
+    return {"client_assertion_type": kind, "client_assertion": assertion}
+
+
+def _svid(path: str) -> str:
+    try:
+        return read_bearer_token(path)
+    except FetchError as error:
+        raise FetchError(str(error).replace("token_file", "spiffe_jwt_file", 1)) from None
 
 
 def _basic(client_id: str, secret: str) -> str:

@@ -1,4 +1,4 @@
-"""The history of a revocation file: who revoked what and took what back, when and why.
+"""The history of a file of entries: who added what and took what back, when and why.
 
 It stands beside the file, under its name with ``.history`` at the end, with one JSON object a line.
 Only the command writes it, after each of its changes; no server reads it.
@@ -18,14 +18,17 @@ from authz.adapters.files import open_plain
 from authz.adapters.store.store import Change
 
 MAX_READ_BYTES: Final = 16 * 1024 * 1024  # from its end: tens of thousands of changes
-_REVOKED: Final = "revoked"
+_TAKEN_BACK: Final = "taken back"
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _PERMISSIONS: Final = 0o777
 
 
+Done = Literal["revoked", "given"]  # what is done by adding an entry
+
+
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     at: datetime
-    done: Literal["revoked", "taken back"]
+    done: Literal["revoked", "given", "taken back"]
     by: str
     id: str
     entry: msgspec.Raw
@@ -33,17 +36,17 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def history_path(path: Path) -> Path:
-    """Return the path of a revocation file's history: beside the file itself, if that is a link."""
+    """Return the path of a file's history: beside the file itself, if that is a link."""
     whole = path.resolve()
     return whole.with_name(f"{whole.name}.history")
 
 
-def record(path: Path, changes: Sequence[Change]) -> None:
-    """Append changes to the history of a revocation file; they are on the disk on return.
+def record(path: Path, changes: Sequence[Change], added: Done = "revoked") -> None:
+    """Append changes to a file's history; they are on the disk on return.
 
-    Raises OSError.
+    ``added`` is the word for an entry that was added. Raises OSError.
     """
-    lines = b"".join(_line(change) + b"\n" for change in changes)
+    lines = b"".join(_line(change, added) + b"\n" for change in changes)
     mode = stat.S_IMODE(path.stat().st_mode) & _PERMISSIONS
     descriptor = os.open(history_path(path), _FLAGS | os.O_NONBLOCK, mode)
     with os.fdopen(descriptor, "ab", buffering=0) as file:
@@ -62,7 +65,7 @@ def _ends_with_line(path: Path) -> bool:
 
 
 def read_changes(path: Path, most: int) -> list[Change]:
-    """Return the last changes of a revocation file, the newest first; those of others' lines not.
+    """Return the last changes of a file, the newest first; those of others' lines not.
 
     Raises OSError.
     """
@@ -78,11 +81,11 @@ def read_changes(path: Path, most: int) -> list[Change]:
     return [change for line in reversed(lines) if (change := _change(line))][:most]
 
 
-def _line(change: Change) -> bytes:
+def _line(change: Change, added: Done) -> bytes:
     return msgspec.json.encode(
         _Line(
             at=datetime.fromtimestamp(change.at, UTC).replace(microsecond=0),
-            done=_REVOKED if change.is_added else "taken back",
+            done=added if change.is_added else _TAKEN_BACK,
             by=change.by,
             id=change.id,
             entry=msgspec.Raw(change.entry),
@@ -100,7 +103,7 @@ def _change(line: bytes) -> Change | None:
         number=0,
         at=read.at.timestamp(),
         by=read.by,
-        is_added=read.done == _REVOKED,
+        is_added=read.done != _TAKEN_BACK,
         id=read.id,
         entry=bytes(read.entry),
         note=read.note,
