@@ -1,4 +1,4 @@
-"""The token service in this process or in one of its own: real TLS, certificates, keys and config."""
+"""The token service, in this process or in one of its own: real TLS, keys and config."""
 
 import json
 import socket
