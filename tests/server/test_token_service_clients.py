@@ -16,7 +16,7 @@ from lab.config_builder import LAB
 from lab.issuer import MADE
 from lab.mesh import AUDIENCE, ORCHESTRATOR, TRAVEL
 from support.opaque_issuer import PACKAGES, OpaqueIssuer, need_node
-from support.token_service import (
+from support.sts_server import (
     ACCESS_TOKEN,
     EXCHANGE,
     FORM,

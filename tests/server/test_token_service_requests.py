@@ -12,7 +12,7 @@ from authz.adapters.sts.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from authz.server.sts_process import StsProcess
 from lab.ca import Authority
 from lab.mesh import ORCHESTRATOR, STRANGER
-from support.token_service import EXCHANGE, FORM, STS, TokenServiceWorld
+from support.sts_server import EXCHANGE, FORM, STS, TokenServiceWorld
 from support.world import wait_until
 
 _HEAD = b"POST /token HTTP/1.1\r\nhost: x\r\n"

@@ -18,7 +18,7 @@ from authz.server.sts_process import StsProcess
 from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.mesh import AUDIENCE, ORCHESTRATOR, TRAVEL
-from support.token_service import TokenServiceProcess, TokenServiceWorld, noted
+from support.sts_server import TokenServiceProcess, TokenServiceWorld, noted
 from support.world import wait_until
 
 _PART = b"POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n"
