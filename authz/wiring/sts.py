@@ -137,7 +137,7 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
         keys = opened.enter_context(
             closing(KeyStore(_key_sources(config), KeyFolder(config.key_cache)))
         )
-        tls = opened.enter_context(closing(_open_tls(settings)))
+        tls = opened.enter_context(closing(read_sts_tls(settings)))
         shared = opened.enter_context(open_shared(config))
         pool = opened.enter_context(closing(CheckPool(THREADS, IN_FLIGHT)))
         bulkhead = Bulkhead(IN_FLIGHT // 2, pool.lend)
@@ -231,7 +231,8 @@ def _open_signer(settings: StsSettings) -> Signer:
         raise BuildError(f"sts: {error}") from None
 
 
-def _open_tls(settings: StsSettings) -> ServerTls:
+def read_sts_tls(settings: StsSettings) -> ServerTls:
+    """Read the certificate of the token service and the agents' CAs. Raises BuildError."""
     files = TlsSettings.model_construct(
         certificate=settings.tls.certificate,
         private_key=settings.tls.private_key,
