@@ -20,6 +20,9 @@ class Sharing(Protocol):
     def shared(self) -> SharedState:
         """What replicas share, or this process has alone."""
 
+    def look_at_keys(self) -> bool:
+        """Check the files of signing keys; return True to be called again soon."""
+
 
 def build_watches(
     parts: Sharing, reload: ConfigReload, liveness: Liveness
@@ -34,7 +37,7 @@ def build_watches(
 
     def look_at_config() -> bool:
         is_pending = reload.look()
-        return parts.assertion_keys.look() or is_pending
+        return parts.look_at_keys() or is_pending
 
     watches = (
         PeriodicThread(REVOCATIONS, revocations.refresh, REVOCATIONS_SECONDS, beat),

@@ -59,7 +59,8 @@ class Issue(msgspec.Struct, frozen=True):
         expires_in: seconds.
         details: ``authorization_details`` of the answer (RFC 9396 section 7).
         uses: what no other request may use: a one-time subject token, a DPoP proof.
-        consent: the principal's consent; None if none was needed.
+        consent: the principal's consent, None if none was needed: that for one call is used up
+            before the token is signed, as ``uses`` are.
     """
 
     claims: Mapping[str, Any]
