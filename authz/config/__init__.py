@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from authz.adapters.admin_settings import AdminSettings
 from authz.adapters.assertions import AssertionSettings
 from authz.adapters.audit import AuditSettings
+from authz.adapters.consents import ConsentSettings
 from authz.adapters.files import LOOK_SECONDS, WAIT_SECONDS
 from authz.adapters.keys import KeyCacheSettings
 from authz.adapters.pdp import PdpSettings
@@ -118,6 +119,8 @@ class Config(Settings):
     """The identity headers that upstreams receive."""
     revocations: RevocationSettings = RevocationSettings()
     """Tokens, principals and agents that are revoked before they expire."""
+    consents: ConsentSettings = ConsentSettings()
+    """The consents of principals, which the token service asks for where a rule needs them."""
     key_cache: KeyCacheSettings = KeyCacheSettings()
     """Issuers' keys kept on disk, for starting while an issuer can't be reached."""
     cache: CacheSettings = CacheSettings()

@@ -8,11 +8,14 @@ of types reports it.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from authz.config.approval_checks import approval_problems
+from authz.config.exchange_checks import exchange_problems
 from authz.config.merged import MergedConfig
 from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rule_checks import Found, rule_problems
 from authz.config.signal_checks import signal_problems
+from authz.config.sts_checks import sts_problems
 from authz.config.upstream_checks import upstream_problems
 from authz.config.yaml_document import Place
 from authz.core.patterns import ANY
@@ -31,8 +34,11 @@ def reference_problems(merged: MergedConfig) -> list[Problem]:
         *_audiences(data),
         *_trust_domains(data),
         *rule_problems(data),
+        *approval_problems(data),
         *signal_problems(data),
         *upstream_problems(data),
+        *sts_problems(data),
+        *exchange_problems(data),
         *_twice(merged),
         *_bundles_twice(merged),
     ]

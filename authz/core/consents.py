@@ -5,8 +5,9 @@ Each line is a JSON object:
 - ``issuer`` and ``subject``: the principal, and ``agent``, the SPIFFE ID of the agent;
 - ``until``: a time as in RFC 3339, from which on it counts no more;
 - ``audiences``: the consent is for tokens for these alone; ``scopes``: with these scopes at most;
-- ``authorization_details``: a list of exactly one object (RFC 9396 section 2): the consent is for
-  tokens with this object alone, all members of which must be the same;
+- ``authorization_details``: a list of exactly one object (RFC 9396 section 2), for consent to one
+  call: it is for tokens with this object, all members of which must be the same. ``audiences`` is
+  required then, and without ``scopes`` it is for tokens without any;
 - ``once``: ``true`` if one token alone may be made by it; then ``since`` is required.
 
 ``by``, ``note`` and ``since``, when it was given, are for people.
@@ -92,6 +93,8 @@ class Consent(Entry, frozen=True, gc=False):
             return
         if len(details) != 1:
             raise ConsentError("authorization_details must have exactly one object")
+        if self.audiences is None:
+            raise ConsentError("authorization_details requires audiences: where the call may be")
         kind = details[0].get("type")
         if not isinstance(kind, str) or not kind:
             raise ConsentError("authorization_details: the object must have a type (RFC 9396)")
@@ -99,7 +102,8 @@ class Consent(Entry, frozen=True, gc=False):
 
     def covers(self, query: "ConsentQuery") -> bool:
         """Tell whether it is for all that is asked; its end, and whose it is, apart."""
-        if not _has_all(self.audiences, query.audiences) or not _has_all(self.scopes, query.scopes):
+        scopes = () if self.scopes is None and self.detail is not None else self.scopes
+        if not _has_all(self.audiences, query.audiences) or not _has_all(scopes, query.scopes):
             return False
         return query.audiences != () and same_json(self.detail, query.detail)
 
@@ -145,6 +149,7 @@ class Consents:
     def __init__(self) -> None:
         """Begin with none."""
         self._held: dict[Hashable, Consent] = {}
+        self._once: dict[str, Consent] = {}  # by their digests
         self._by_pair: dict[tuple[str, str, str], dict[Hashable, Consent]] = {}
 
     def put(self, name: Hashable, consent: Consent, now: float) -> None:
@@ -160,6 +165,8 @@ class Consents:
         if len(pair) >= MAX_OF_PAIR:
             raise ConsentError(f"more than {MAX_OF_PAIR} consents of a principal for an agent")
         pair[name] = self._held[name] = consent
+        if consent.once:
+            self._once[consent.digest] = consent
 
     def _drop_ended(self, pair: tuple[str, str, str], now: float) -> None:
         held = self._by_pair[pair].items()
@@ -170,6 +177,8 @@ class Consents:
         """Take the consent of this name out of force, if there is one."""
         consent = self._held.pop(name, None)
         if consent is not None:
+            if consent.once:
+                self._once.pop(consent.digest, None)
             pair = self._by_pair[_pair(consent)]
             del pair[name]
             if not pair:
@@ -185,6 +194,10 @@ class Consents:
         given = () if pair is None else tuple(pair.values())
         found = [each for each in given if not each.is_over(now) and each.covers(query)]
         return max(found, key=lambda each: (not each.once, each.until_seconds), default=None)
+
+    def once(self, digest: str) -> Consent | None:
+        """Return the consent that may be used once, by its digest; None if it is not in force."""
+        return self._once.get(digest)
 
     def names(self) -> tuple[Hashable, ...]:
         """Return the names of all."""

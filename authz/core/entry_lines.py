@@ -24,7 +24,12 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     @property
     def id(self) -> str:
         """A digest that names the entry: line numbers change when other lines are removed."""
-        return sha256(self.line).hexdigest()[:_ID_CHARS]
+        return self.digest[:_ID_CHARS]
+
+    @property
+    def digest(self) -> str:
+        """The whole digest of which ``id`` is the beginning: no two entries share it."""
+        return sha256(self.line).hexdigest()
 
     @property
     def line(self) -> bytes:

@@ -11,6 +11,7 @@ from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.pdp.client import PdpResult
 from authz.config import Config
+from authz.core.approval import DETAILS
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.bounded_map import Unchanging
 from authz.core.delegation.credential import token_reads
@@ -87,14 +88,14 @@ def build_delegations(
         config.token,
         config.issuers,
         facts.keys,
-        DpopVerifier(config.token.dpop, _nonce_secret(config, facts)),
+        DpopVerifier(config.token.dpop, read_nonces(config, facts)),
         unread,
         answers=facts.answers,
         lists=facts.lists,
     )
 
 
-def _nonce_secret(config: Config, facts: Lookups) -> NonceSecret:
+def read_nonces(config: Config, facts: Lookups) -> NonceSecret:
     """Return the secret of DPoP nonces (RFC 9449 section 9). Raises BuildError."""
     own = read_nonce_secret(config.token.dpop)
     if own is not None:
@@ -163,14 +164,15 @@ def build_snapshot(
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies, authorizer.routes),
-        renderer=Renderer(responder, version, reads.claims, redaction),
+        # Approvals hold arguments of calls, which records never do.
+        renderer=Renderer(responder, version, reads.claims - {DETAILS}, redaction),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,
         recorded_headers=reads.recorded,
         credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
-        has_one_time_tokens=any(issuer.one_time for issuer in config.issuers),
+        has_single_uses=any(issuer.one_time for issuer in config.issuers) or policy.uses_approvals,
         assertions=build_assertions(config, upstreams),
         exchanges=upstreams.exchanges,
     )

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.revocation_file import RevocationSettings
-from authz.adapters.revocations.listing import MAX_LINE_BYTES
 from authz.adapters.revocations.sources import RevocationSources
-from authz.adapters.revocations.stored import MAX_FOLLOWED, SWEEP_SECONDS, StoredRevocations
+from authz.adapters.revocations.stored import SWEEP_SECONDS, StoredRevocations
+from authz.adapters.store.following import MAX_FOLLOWED
 from authz.core.decision import Agent, Delegation
+from authz.core.entry_lines import MAX_LINE_BYTES
 from authz.core.reason import Denied, Reason
 from authz.core.revocations import Revocation, read_entry
 from authz.core.spiffe import SpiffeId

@@ -6,12 +6,11 @@ token, and issues a token for the asked audience with the same subject and actor
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote_plus
 
 import jwt
@@ -19,6 +18,9 @@ import jwt
 from lab.ca import Svid
 from lab.issuer import Issuer, SigningKey
 from support.jwks_server import Behaviour, ScriptedServer, answer
+
+if TYPE_CHECKING:
+    from threading import Event
 
 CLIENT: Final = "authz"
 SECRET: Final = "a b+c/:%~"  # form-encoding matters (RFC 6749 section 2.3.1)
@@ -50,6 +52,7 @@ class ExchangeIssuer(AbstractContextManager["ExchangeIssuer"]):
         key: the key of the client that authenticates by an assertion.
         svids: the key that signs JWT-SVIDs of the trust domain.
         gate: if set, answers wait for it.
+        opaque: the claims of its opaque tokens.
     """
 
     def __init__(self, issuer: Issuer, tls: Svid | None = None, client_ca: Any = None) -> None:
@@ -66,7 +69,8 @@ class ExchangeIssuer(AbstractContextManager["ExchangeIssuer"]):
         self.key: SigningKey | None = None
         self.svids: SigningKey | None = None
         self.authenticates = True
-        self.gate: threading.Event | None = None
+        self.opaque: dict[str, dict[str, Any]] = {}
+        self.gate: Event | None = None
         self.change: Callable[[dict[str, Any], dict[str, str]], None] = lambda *_: None
         self._by_certificate = client_ca is not None
         self._server = ScriptedServer(tls=tls, client_ca=client_ca)
@@ -83,7 +87,7 @@ class ExchangeIssuer(AbstractContextManager["ExchangeIssuer"]):
         return len(self.forms)
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
-        form = self._form()
+        form = self._form(handler)
         if self.gate is not None:
             self.gate.wait(60)
         behaviour = self.behaviour
@@ -98,10 +102,9 @@ class ExchangeIssuer(AbstractContextManager["ExchangeIssuer"]):
         kind = "application/json;charset=UTF-8"
         answer(json.dumps(body).encode(), status, kind, {"cache-control": "no-store"})(handler)
 
-    def _form(self) -> dict[str, str]:
-        read = parse_qs(
-            self._server.bodies[-1].decode(), strict_parsing=True, keep_blank_values=True
-        )
+    def _form(self, handler: BaseHTTPRequestHandler) -> dict[str, str]:
+        body: bytes = vars(handler)["body"]  # this request's own, among many at once
+        read = parse_qs(body.decode(), strict_parsing=True, keep_blank_values=True)
         form = {name: value for name, (value,) in read.items()}  # each once: RFC 6749 section 3.2
         self.forms.append(form)
         return form
@@ -154,6 +157,8 @@ class ExchangeIssuer(AbstractContextManager["ExchangeIssuer"]):
         if form.get("subject_token_type") not in (f"{TYPE}access_token", f"{TYPE}jwt"):
             raise OAuthFaultError("invalid_request")
         token = form.get("subject_token", "")
+        if token in self.opaque:
+            return self.opaque[token]
         try:
             key_id = jwt.get_unverified_header(token)["kid"]
             key = self.issuer.keys[key_id]

@@ -9,15 +9,18 @@ blank, so that the file never lacks another line.
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from math import inf
 from pathlib import Path
 from typing import IO, Final, Generic
 
 from authz.adapters.files import open_plain, replace
 from authz.core.entry_lines import MAX_BYTES, E, EntryError, EntryReader
 
+_LOOK_SECONDS: Final = 0.005  # between looks at a lock that is not waited for without end
 _READ_ONLY: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -36,11 +39,20 @@ class EntryFile(Generic[E]):
     EntryError; then nothing has changed, unless the disk failed.
     """
 
-    def __init__(self, path: Path, reader: EntryReader[E], *, is_tolerant: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reader: EntryReader[E],
+        *,
+        is_tolerant: bool = False,
+        patience_seconds: float = inf,
+    ) -> None:
         """Take the path, and what reads a line.
 
         ``is_tolerant`` if servers leave invalid lines out: then these do not keep us from writing.
+        ``patience_seconds`` is how long other processes that write are waited for.
         """
+        self._patience_seconds = patience_seconds
         self._path = path
         self._reader = reader
         self._is_tolerant = is_tolerant
@@ -68,7 +80,7 @@ class EntryFile(Generic[E]):
         """
         for entry in entries:
             entry.check()
-        with _locked_file(self._path) as file:
+        with _locked_file(self._path, self._patience_seconds) as file:
             data = file.read(MAX_BYTES + 1)
             held = {entry.line: entry for entry in self._read(data).values()}
             gone = set() if prune is None else {entry.line for entry in prune(held, entries)}
@@ -87,7 +99,7 @@ class EntryFile(Generic[E]):
 
         Raises NoEntryError too: of two processes that remove the same entry, one does.
         """
-        with _locked_file(self._path) as file:
+        with _locked_file(self._path, self._patience_seconds) as file:
             data = file.read(MAX_BYTES + 1)
             entries = self._read(data)
             numbers = _numbers_of(entries, ids)
@@ -158,13 +170,13 @@ def _blank(path: Path, file: IO[bytes], lines: Sequence[bytes], numbers: Collect
 
 
 @contextmanager
-def _locked_file(path: Path) -> Iterator[IO[bytes]]:
+def _locked_file(path: Path, seconds: float) -> Iterator[IO[bytes]]:
     """Open the file under the lock.
 
     Raises EntryError, with the path, for any error; ReadOnlyError where others write it.
     """
     try:
-        with _locked(path) as file:
+        with _locked(path, seconds) as file:
             yield file
     except OSError as error:
         kind = ReadOnlyError if error.errno in _READ_ONLY else EntryError
@@ -174,12 +186,29 @@ def _locked_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[IO[bytes]]:
+def _locked(path: Path, seconds: float) -> Iterator[IO[bytes]]:
     """Open the file under a lock, so that no other holder replaces it meanwhile. Raises OSError."""
+    end = time.monotonic() + seconds
     while True:
         with open_plain(path) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file, end)
             # While we waited for the lock, the file may have been replaced.
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 yield file
                 return
+
+
+def _lock(file: IO[bytes], end: float) -> None:
+    """Wait for the lock until ``end``, in monotonic seconds. Raises OSError after it."""
+    if end == inf:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise OSError(errno.EBUSY, "another process is writing it") from None
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return

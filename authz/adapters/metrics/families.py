@@ -84,8 +84,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_single_uses": Family(
         _COUNTER,
         ("kind", "result"),
-        "Uses of DPoP proofs and one-time tokens: passed, passed_locally (the store was away), used"
-        " (before), away, full, busy (too many waited), ended (while it waited)",
+        "Uses of DPoP proofs, one-time tokens and approvals: passed, passed_locally (the store was"
+        " away), used (before), away, full, busy (too many waited), ended (while it waited)",
     ),
     "authz_cache_entries": Family(_GAUGE, (), "Decisions in the cache"),
     "authz_keys": Family(
@@ -335,4 +335,23 @@ FAMILIES: Final[dict[str, Family]] = {
         "The policy in force, by its version",
     ),
     "authz_build_info": Family(_GAUGE, ("version",), "The running version of the server"),
+    "authz_sts_requests": Family(
+        _COUNTER,
+        ("reason",),
+        "Requests to the token service by the reason of the refusal, empty for an issued token",
+    ),
+    "authz_sts_answers": Family(
+        _COUNTER,
+        ("status",),
+        "Answers of the token service by HTTP status, its metadata and keys among them",
+    ),
+    "authz_sts_running": Family(_GAUGE, (), "Token requests that are being decided"),
+    "authz_sts_connections": Family(
+        _GAUGE, ("state",), "Connections to the token service: in a handshake, or open"
+    ),
+    "authz_sts_connections_refused": Family(
+        _COUNTER,
+        ("cause",),
+        "Connections to the token service that ended in their TLS handshake, or found no room",
+    ),
 }

@@ -7,10 +7,9 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
+from authz.adapters.entry_file.telling import MOST_TOLD, told_members
 from authz.core.revocations import Revocation
 
-MOST_TOLD: Final = 20  # of a change: a long list must not drown the rest of the log
-_MOST_CHARS: Final = 256  # of an author or a note
 _log: Final = logging.getLogger("authz.revocations")
 
 
@@ -40,7 +39,7 @@ class RevocationStatus:
 def tell_added(entries: Iterable[Revocation], count: int) -> None:
     """Log the entries that are in force from now on; of many, the first."""
     for entry in islice(entries, MOST_TOLD):
-        _log.info("revocation in force", extra=_told(entry, entry.by, entry.note))
+        _log.info("revocation in force", extra=told_members(entry.id, entry.by, entry.note))
     if count > MOST_TOLD:
         _log.info("revocations in force: %d in all", count)
 
@@ -52,11 +51,8 @@ def tell_removed(
 ) -> None:
     """Log the entries that were taken back; ``by`` says by their ids who did it, and why."""
     for entry in islice(entries, MOST_TOLD):
-        _log.info("revocation taken back", extra=_told(entry, *by.get(entry.id, ("", ""))))
+        _log.info(
+            "revocation taken back", extra=told_members(entry.id, *by.get(entry.id, ("", "")))
+        )
     if count > MOST_TOLD:
         _log.info("revocations taken back: %d in all", count)
-
-
-def _told(entry: Revocation, by: str | None, note: str | None) -> dict[str, str]:
-    told = {"id": entry.id, "by": by, "note": note}
-    return {name: text[:_MOST_CHARS] for name, text in told.items() if text}

@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
-from typing import Final
 
+from authz.adapters.entry_file.telling import MOST_TOLD
 from authz.adapters.pacing import paced
-from authz.adapters.revocation_file.telling import MOST_TOLD
+from authz.core.entry_lines import MAX_LINE_BYTES
 from authz.core.revocation_table import Revocations
 from authz.core.revocations import MAX_BYTES, Revocation, RevocationError, decode, read_entry
-
-MAX_LINE_BYTES: Final = 16 * 1024  # names are short, and notes are sentences
 
 
 class ListingError(Exception):

@@ -20,14 +20,13 @@ from authz.adapters.revocation_file.settings import RevocationSettings
 from authz.adapters.revocation_file.telling import RevocationStatus, tell_added, tell_removed
 from authz.adapters.revocations.absence import StoreAbsence, boot_seconds
 from authz.adapters.revocations.listing import Changed, KnownEntries, ListingError
-from authz.adapters.store.store import Change, Listing, Register, StoreError, Version
+from authz.adapters.store.following import Follower, Whole
+from authz.adapters.store.store import Change, Listing, Register, StoreError
 from authz.core.decision import Agent, Delegation
 from authz.core.request import Operation
 
 LOOK_SECONDS: Final = 1.0  # the longest wait for a short answer
 LIST_SECONDS: Final = 30.0  # for half a million entries
-MAX_FOLLOWED: Final = 1000  # changes that are followed one by one; more are listed anew
-MAX_LOG: Final = 10_000
 RESTORED_AT_ONCE: Final = 500  # entries in one write, which must not hold up the store
 BY_RESTORING: Final = "restored"
 BY_SWEEPING: Final = "expired"
@@ -59,8 +58,7 @@ class StoredRevocations:
         self._wall, self._monotonic = wall, monotonic
         self.absence = StoreAbsence(settings, changed, monotonic)
         self._entries = KnownEntries()
-        self._version: Version | None = None  # None until the first listing
-        self._last: Change | None = None  # which made the version, if it is known
+        self._follower = Follower(register, LOOK_SECONDS, LIST_SECONDS)
         self._pending: dict[str, bytes] = {}  # entries to be restored
         self._taken = self._refused = self._lost = 0
         self._looked_at = 0.0
@@ -83,12 +81,14 @@ class StoredRevocations:
     @property
     def is_ready(self) -> bool:
         """Tell whether requests may be served."""
-        return not self.absence.refuses and (self._version is not None or self.absence.is_long)
+        return not self.absence.refuses and (
+            self._follower.version is not None or self.absence.is_long
+        )
 
     @property
     def is_current(self) -> bool:
         """Tell whether the store has said what is revoked, and recently enough."""
-        return self._version is not None and not self.absence.is_long
+        return self._follower.version is not None and not self.absence.is_long
 
     def status(self) -> RevocationStatus:
         """Return the state."""
@@ -126,35 +126,11 @@ class StoredRevocations:
 
     def _look(self) -> None:
         """Bring what is known up to the store's version. Raises StoreError, ListingError."""
-        known, version = self._version, self._register.version(LOOK_SECONDS)
-        if known is None or version.epoch != known.epoch or not self._follow(known, version):
-            self._list()
-
-    def _follow(self, known: Version, version: Version) -> bool:
-        """Put the changes since the known version into force; return False if that is uncertain.
-
-        Raises StoreError.
-        """
-        missing = version.number - known.number
-        if not 0 <= missing <= MAX_FOLLOWED:
-            return False
-        changes = sorted(
-            self._register.changes(missing + 1, LOOK_SECONDS), key=lambda change: change.number
-        )
-        # A further change may have come meanwhile, and pushed out the oldest.
-        before = [change for change in changes if change.number == known.number]
-        new = [change for change in changes if change.number > known.number]
-        is_whole = [change.number - known.number for change in new] == [*range(1, len(new) + 1)]
-        if not is_whole or len(new) < missing or self._differs(before):
-            return False
-        if new and self._register.version(LOOK_SECONDS).epoch != known.epoch:
-            return False
-        self._apply(new)
-        return True
-
-    def _differs(self, before: Sequence[Change]) -> bool:
-        """Tell whether the change that made the known version is another one in the store's log."""
-        return self._last is not None and before != [self._last]
+        news = self._follower.read()
+        if isinstance(news, Whole):
+            self._take(news)
+        else:
+            self._apply(news)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         if not changes:
@@ -166,28 +142,21 @@ class StoredRevocations:
             else:
                 self._entries.drop(change.id, changed)
             self._pending.pop(change.id, None)  # the store knows of it
-        self._version = Version(self._epoch, changes[-1].number)
-        self._last = changes[-1]
+        self._follower.took(changes)
         self._took(changed, [change for change in changes if not change.is_added])
 
-    @property
-    def _epoch(self) -> str:
-        return "" if self._version is None else self._version.epoch
-
-    def _list(self) -> None:
-        """Put all that the store lists into force. Raises StoreError, ListingError."""
-        listing = self._register.entries(LIST_SECONDS)
-        log = self._register.changes(MAX_LOG, LIST_SECONDS)
-        if self._has_lost(listing, log):
+    def _take(self, whole: Whole) -> None:
+        """Put all that the store lists into force. Raises ListingError."""
+        listing, log = whole.listing, whole.log
+        if whole.has_lost:
             self._keep(listing, log)
         pending = {
             name: line for name, line in self._pending.items() if name not in listing.entries
         }
         changed = self._entries.take(listing.entries, pending, self._wall())
         self._pending = pending
-        is_first, self._version = self._version is None, listing.version
-        last = [change for change in log if change.number == listing.version.number]
-        self._last = last[0] if last else None
+        is_first = self._follower.version is None
+        self._follower.took_all(whole)
         if is_first:
             _log.info("revocations of the store", extra={"entries": len(self._entries.current)})
             self._tell_invalid(changed)
@@ -195,19 +164,9 @@ class StoredRevocations:
         else:
             self._took(changed, log)
 
-    def _has_lost(self, listing: Listing, log: Sequence[Change]) -> bool:
-        """Tell whether the store may lack changes that it had."""
-        known = self._version
-        if known is None:
-            return False
-        if known.epoch != listing.version.epoch or listing.version.number < known.number:
-            return True
-        before = [change for change in log if change.number == known.number]
-        return bool(before) and self._differs(before)
-
     def _keep(self, listing: Listing, log: Sequence[Change]) -> None:
         """Note the entries to be restored: those that are missing, and were not taken back."""
-        since = 0.0 if self._last is None else self._last.at
+        since = 0.0 if self._follower.last is None else self._follower.last.at
         taken_back = {
             change.id for change in log if not change.is_added and change.at > since
         }  # by the store's clock
@@ -237,11 +196,11 @@ class StoredRevocations:
 
     def _sweep(self) -> None:
         """Have the store drop what has expired: by its own clock, as ours may be wrong."""
-        now = self._monotonic()
-        if self._last is None or now < self._sweep_at:
+        now, last = self._monotonic(), self._follower.last
+        if last is None or now < self._sweep_at:
             return
         self._sweep_at = now + random.uniform(0.5, 1.5) * SWEEP_SECONDS  # noqa: S311 - no secret
-        if names := self._entries.expired(self._last.at - SWEEP_AFTER_SECONDS, SWEPT_AT_ONCE):
+        if names := self._entries.expired(last.at - SWEEP_AFTER_SECONDS, SWEPT_AT_ONCE):
             try:
                 self._register.take_back(names, BY_SWEEPING, "", LIST_SECONDS)
             except StoreError as error:

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from authz.adapters.revocations.listing import MAX_LINE_BYTES
 from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse
 from authz.cli.progress import progress
 from authz.cli.reading import load_config
@@ -15,6 +14,7 @@ from authz.cli.revoking.shown import table
 from authz.cli.revoking.sources import Listed, Source, SourceError, open_sources
 from authz.cli.revoking.taking_back import answer_taken_back
 from authz.config.printable import one_line
+from authz.core.entry_lines import MAX_LINE_BYTES
 from authz.core.revocations import RevocationError
 
 

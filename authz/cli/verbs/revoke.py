@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from authz.adapters.revocations.listing import MAX_LINE_BYTES
 from authz.cli.agent_hint import agent_hint
 from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse
 from authz.cli.progress import progress
@@ -18,6 +17,7 @@ from authz.cli.revoking.shown import moment
 from authz.cli.revoking.sources import INTERRUPTED, Source, SourceError, open_sources
 from authz.cli.revoking.who import user_at_host
 from authz.config.printable import one_line
+from authz.core.entry_lines import MAX_LINE_BYTES
 from authz.core.revocations import Revocation, RevocationError
 
 _NO_NOTE: Final = "--everything stops every request: say why in --note, for those who will ask"

@@ -29,10 +29,17 @@ class ConsentAsked(msgspec.Struct, frozen=True):
 
 
 class ConsentFound(msgspec.Struct, frozen=True):
-    """A consent: its id, and until when it counts, in unix seconds."""
+    """The consents that cover what was asked, one for each detail, or one in all.
+
+    Attributes:
+        id: of the consent; of several, their ids with a blank between them.
+        until: unix seconds, by which the token must have ended.
+        once: digests of those that may be used once: the caller has them used up before it signs.
+    """
 
     id: str
     until: float = inf
+    once: tuple[str, ...] = ()
 
 
 class ConsentCheck(Protocol):

@@ -41,6 +41,8 @@ def describe_answer(decision: Decision) -> list[str]:
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         lines.append(f"            {by}")
         lines += [f"            {_condition(spending)}" for spending in grant.spendings]
+        if grant.single_uses:
+            lines.append("            by an approval, which it uses up")
         lines += [f"            the upstream gets {what}" for what in _upstream(decision)]
         return [*lines, "ALLOW"]
     lines.append(
@@ -48,6 +50,9 @@ def describe_answer(decision: Decision) -> list[str]:
     )
     lines.append(f"            the client sees {decision.reason.http_status}")
     lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
+    lines.extend(
+        f"            approval needed: {asked.element.decode()}" for asked in decision.approvals
+    )
     return lines
 
 
@@ -80,6 +85,8 @@ def describe_unseen(config: Config, decision: Decision) -> list[str]:
         unseen.append("what is revoked in the store (authz revocations lists it)")
     if decision.delegation.single_uses:
         unseen.append("whether the proof or the token was used before")
+    if decision.permit.single_uses:
+        unseen.append("whether the approval was used before")
     return [f"            not looked at: {what}" for what in unseen]
 
 
