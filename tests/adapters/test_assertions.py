@@ -19,10 +19,14 @@ from authz.core.decision import Actor, Agent, Allow, Delegation, Permit
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
 from authz.core.upstream_token import Upstream, UpstreamCredential, UpstreamToken
+from authz.edge.header_settings import HeaderSettings
+from authz.edge.rendering import Renderer
+from authz.edge.response import Responder
 from support.signing import pem
 
 NOW: Final = 1_800_000_000.5
 ISSUER: Final = "https://authz.corp.example"
+HEADER: Final = "x-agent-assertion"
 TRAVEL: Final = SpiffeId.parse("spiffe://corp.example/ns/agents/sa/travel")
 UPSTREAM: Final = Upstream(UpstreamToken.ASSERT, "r", "https://up.example")
 
@@ -67,7 +71,7 @@ def claims_of(text: str) -> dict[str, Any]:
 def test_signed_once_for_what_is_the_same(signer: Signer) -> None:
     """Decisions of the same terms, agent and route have one assertion until its margin begins."""
     counted: list[AssertionResult] = []
-    assertions = Assertions(signer, ISSUER, "x-agent-assertion", 60.0, counted.append)
+    assertions = Assertions(signer, ISSUER, HEADER, 60.0, counted.append)
     terms = object()
     refused = assertions.sign(allow_of(terms=terms), "0" * 32, NOW)  # by a later step
     first = given(assertions, allow_of(terms=terms), "1" * 32, NOW)
@@ -90,7 +94,7 @@ def test_signed_once_for_what_is_the_same(signer: Signer) -> None:
 )
 def test_others_have_their_own(signer: Signer, change: dict[str, Any]) -> None:
     """Another principal, another token's terms or another agent never gets this one."""
-    assertions = Assertions(signer, ISSUER, "x-agent-assertion", 60.0)
+    assertions = Assertions(signer, ISSUER, HEADER, 60.0)
     terms = object()
     first = given(assertions, allow_of(terms=terms), "1" * 32, NOW)
 
@@ -169,9 +173,28 @@ def test_what_can_t_be_signed_is_refused() -> None:
 
 def test_no_text_has_the_value(signer: Signer) -> None:
     """Neither the credential nor an allow that has it shows the assertion as text."""
-    assertions = Assertions(signer, ISSUER, "x-agent-assertion", 60.0)
+    assertions = Assertions(signer, ISSUER, HEADER, 60.0)
     allow = allow_of()
     signed = allow.with_credential(assertions.sign(allow, "d" * 32, NOW))
 
     assert signed.credential is not None
     assert signed.credential.value not in f"{signed!r} {signed.credential}"
+
+
+def test_what_is_rendered_is_this_credential(signer: Signer) -> None:
+    """The renderer's caches give no earlier assertion of the same token, and none for none."""
+    renderer = Renderer(
+        Responder(HeaderSettings(), ("authorization",), ("ES256",), assertion=HEADER), "v"
+    )
+    assertions = Assertions(signer, ISSUER, HEADER, 60.0)
+    allow = allow_of(terms=object())
+    early, late = (
+        allow.with_credential(given(assertions, allow, "1" * 32, when)) for when in (NOW, NOW + 40)
+    )
+    for signed in (early, late, early):
+        response = renderer.render(signed).response
+        assert signed.credential is not None
+        assert dict(response.headers)[HEADER] == signed.credential.value
+        assert signed.credential.value not in repr(renderer.render(signed))
+    with pytest.raises(ValueError, match="missing"):
+        renderer.render(allow)
