@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from lab.dpop import DpopClient
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL, sample_of
 from support.exchange_issuer import CLIENT, SECRET, ExchangeIssuer
-from support.jwks_server import answer
+from support.jwks_server import ScriptedServer, answer
 from support.world import BALANCE, READ, World, check_request, header_of, reason_of, wait_until
 
 ORDERS: Final = "https://orders.corp.example"
@@ -163,6 +164,23 @@ def revoke(world: World) -> None:
     line = json.dumps({"issuer": ISSUER, "token_id": "revoked"})
     (world.folder / "revoked.jsonl").write_text(f"{line}\n")
     world.revocations.refresh()
+
+
+def test_an_opaque_token(tmp_path: Path) -> None:
+    """The answer of its issuer's introspection says whom the exchanged token must name."""
+    server = ExchangeIssuer(Issuer(ISSUER, AUDIENCE))
+    claims = server.issuer.claims(TRAVEL, "alice", READ)
+    asked = ScriptedServer(answer(json.dumps({"active": True, **claims}).encode(), 200, None))
+    introspection = {"url": asked.url, "insecure": True, "timeout": "10s"}
+    changes = changes_of(server.url, tmp_path).with_(("issuers", 0, "introspection"), introspection)
+    with server, closing(asked), World(tmp_path, changes) as world:
+        server.issuer, server.opaque = world.issuer, {"opaque": {**claims, "sub": "bob"}}
+        assert reason_of(world.ask("opaque")) == "exchange_unavailable"
+        server.opaque = {"opaque": claims}
+        wait_until(lambda: reason_of(world.ask("opaque")) == "allow")  # a refusal is remembered
+        assert claims_of(world.ask("opaque"))["sub"] == "alice"
+        assert {form["subject_token"] for form in server.forms} == {"opaque"}
+        assert server.calls == 2
 
 
 def test_another_agent_gets_none_of_it(exchanging: Exchanging) -> None:
