@@ -159,6 +159,7 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
         opened.enter_context(closing(lists))
         own_keys = OwnKeys(settings.issuer, signer.jwks, keys)
         facts = Lookups(keys, introspections, lists, shared.nonces)
+        consents = open_consents(config, shared.store)
         works_with = IssuingParts(
             signer=signer,
             learners=_learners(keys, introspections, lists),
@@ -169,7 +170,6 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
             generation=lambda: keys.generation + shared.revocations.generation,
             clock=clock,
         )
-        consents = open_consents(config, shared.store)
         snapshot = build_issuing(config, own_keys, facts, shared, consents)
         yield StsParts(
             settings=settings,
