@@ -48,8 +48,8 @@ class TokenFacts(msgspec.Struct):
 class Issue(msgspec.Struct, frozen=True):
     """A token to sign, with the type ``at+jwt``. Made by ``TokenService`` only.
 
-    The caller must mark all of ``uses`` before it signs, and refuse with the use's reason
-    (``refusal`` in ``service``) if another request has used it.
+    Before it signs, the caller must mark all of ``uses``, and have the consents used up that may be
+    used once; if another request has used one, it refuses by ``refusal`` of ``service``.
 
     Attributes:
         claims: all claims of the token, ``jti`` included.
