@@ -44,7 +44,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "cache": ("operate",),
     "replay": ("operate",),
     "signals": ("signals",),
-    "sts": ("issue-delegation-tokens",),
+    "sts": ("issue-delegation-tokens", "run-the-token-service"),
     "audit": (
         *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
         *("read-the-audit-trail", "send-records-elsewhere"),
