@@ -31,10 +31,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "profiles": ("choose-a-profile",),
     "token": ("routes",),
     "issuers": (
-        "which-issuer",
-        "keys-and-certificates",
-        "opaque-tokens",
-        "exchange-tokens",
+        *("which-issuer", "keys-and-certificates", "opaque-tokens", "exchange-tokens"),
         "status-lists",
     ),
     "agents": ("allow-lists",),
