@@ -34,14 +34,14 @@ def main() -> int:
 
 
 def _end_on_signals() -> None:
-    """End the process at once on Ctrl-C, and ``serve`` on SIGTERM, until others take the signals.
+    """End the process at once on Ctrl-C, and servers on SIGTERM, until others take the signals.
 
     While modules are loaded there is nothing to close, and KeyboardInterrupt would be a traceback.
     The first process of a container is not even ended by a SIGTERM that it does not handle.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if ignored, by nohup
         signal.signal(signal.SIGINT, lambda number, _: os._exit(_SIGNALLED + number))
-    if sys.argv[1:2] == ["serve"]:
+    if sys.argv[1:2] in (["serve"], ["sts"]):
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # stopped as requested
 
 

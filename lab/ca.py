@@ -35,9 +35,14 @@ class Authority:
     """A root of trust that issues leaves."""
 
     def __init__(
-        self, folder: Path, name: str = "lab", lifetime_seconds: float = 30 * 24 * 3600
+        self,
+        folder: Path,
+        name: str = "lab",
+        lifetime_seconds: float = 30 * 24 * 3600,
+        *,
+        spiffe_id: str = "",
     ) -> None:
-        """Make the root and write ``ca.pem`` to the folder."""
+        """Make the root, of the trust domain ``spiffe_id`` if given, and write ``ca.pem``."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -54,6 +59,9 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
         )
+        if spiffe_id:
+            names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)])
+            builder = builder.add_extension(names, critical=False)
         self.certificate = builder.sign(self._key, hashes.SHA256())
         self.path = folder / "ca.pem"
         self.path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))

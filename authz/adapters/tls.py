@@ -54,9 +54,10 @@ class TlsStatus:
 class ServerTls:
     """Our side of the connections, and the callers that are allowed on the other side."""
 
-    def __init__(self, settings: TlsSettings) -> None:
-        """Read the files. Raises TlsError."""
+    def __init__(self, settings: TlsSettings, section: str = "server.tls") -> None:
+        """Read the files; ``section`` of the config names them in the log. Raises TlsError."""
         self._settings = settings
+        self._section = section
         self._callers = [SpiffePattern.parse(text) for text in settings.allowed_callers]
         self._lock = threading.Lock()  # handshakes and the watch; no check waits here
         self._rest = StabilityTimer()
@@ -155,7 +156,7 @@ class ServerTls:
                     self._use(files)
             except TlsError as error:
                 if not isinstance(error.__cause__, BeingWrittenError):
-                    self._refuse(str(error), files)
+                    self._refuse(error.of(self._section), files)
             else:
                 self._persistence = StabilityTimer()
 

@@ -36,8 +36,13 @@ class TlsError(ToldError):
 
     def __init__(self, message: str, key: str = "") -> None:
         """Take the message, which begins with the setting if there is one."""
-        super().__init__(f"server.tls.{key}: {message}" if key else message)
         self.key = key
+        self._message = message
+        super().__init__(self.of("server.tls"))
+
+    def of(self, section: str) -> str:
+        """Return the message about a setting of this section of the config."""
+        return f"{section}.{self.key}: {self._message}" if self.key else self._message
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from authz.adapters.admin_settings import AdminSettings
+from authz.adapters.assertions import AssertionSettings
 from authz.adapters.audit import AuditSettings
 from authz.adapters.consents import ConsentSettings
 from authz.adapters.files import LOOK_SECONDS, WAIT_SECONDS
@@ -107,6 +108,10 @@ class Config(Settings):
     routes: tuple[RouteSettings, ...] = ()
     """How agents may act on which hosts and paths; the first matching route applies. Left out,
     agents may act only for principals, and wherever the rules allow it.
+    """
+    assertions: AssertionSettings | None = None
+    """Signed assertions of decisions, for upstreams of routes with upstream_token: assert; left
+    out, there are none.
     """
     pdp: PdpSettings | None = None
     """An external decision point, asked about requests that the rules allow; both must allow."""

@@ -13,6 +13,8 @@ from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
 from authz.config.rule_checks import Found, rule_problems
 from authz.config.signal_checks import signal_problems
+from authz.config.sts_checks import sts_problems
+from authz.config.upstream_checks import upstream_problems
 from authz.config.yaml_document import Place
 from authz.core.patterns import ANY
 from authz.core.spiffe import SCHEME, SpiffeIdError, SpiffePattern, trust_domain_text
@@ -31,6 +33,8 @@ def reference_problems(merged: MergedConfig) -> list[Problem]:
         *_trust_domains(data),
         *rule_problems(data),
         *signal_problems(data),
+        *upstream_problems(data),
+        *sts_problems(data),
         *_twice(merged),
         *_bundles_twice(merged),
     ]

@@ -4,6 +4,8 @@
 what it obtained. Both are compared by identity, so that caches can use them in their keys.
 """
 
+from typing import Final
+
 import msgspec
 
 from authz.core.choice import Choice
@@ -16,6 +18,10 @@ class UpstreamToken(Choice):
     FORWARD = "forward"
     ASSERT = "assert"
     EXCHANGE = "exchange"
+
+
+# What is made for the upstream, rather than taken from the client.
+CREDENTIALS: Final = (UpstreamToken.ASSERT, UpstreamToken.EXCHANGE)
 
 
 class ProxyToken(Choice):
@@ -48,15 +54,15 @@ class Upstream(msgspec.Struct, frozen=True, eq=False, gc=False):
     @property
     def needs_credential(self) -> bool:
         """Tell whether an allow must obtain a credential before it is answered."""
-        return self.gets in (UpstreamToken.ASSERT, UpstreamToken.EXCHANGE)
+        return self.gets in CREDENTIALS
 
     def narrowed(self, scopes: frozenset[str]) -> frozenset[str]:
         """Return those of the decision's scopes that the credential may hold."""
         return scopes if self.scopes is None else scopes & self.scopes
 
 
-STRIPPED = Upstream(UpstreamToken.STRIP)
-FORWARDED = Upstream(UpstreamToken.FORWARD)
+STRIPPED: Final = Upstream(UpstreamToken.STRIP)
+FORWARDED: Final = Upstream(UpstreamToken.FORWARD)
 
 
 class UpstreamCredential(msgspec.Struct, frozen=True, eq=False, gc=False):

@@ -55,12 +55,18 @@ class IdentityHeaders:
     """The headers that an allow sets and removes in the upstream's request."""
 
     def __init__(
-        self, settings: HeaderSettings, stripped: tuple[str, ...], added: tuple[str, ...]
+        self,
+        settings: HeaderSettings,
+        stripped: tuple[str, ...],
+        added: tuple[str, ...],
+        assertion: str = "",
     ) -> None:
         """Take the settings, the names to strip with the token, and all names that rules may add.
 
-        Names are stripped from the requests whose upstreams don't get the token.
+        Names are stripped from the requests whose upstreams don't get the token. ``assertion``
+        carries assertions, "" if no route has any: nobody else may set it, on any route.
         """
+        added += (assertion,) if assertion else ()
         self._added = added
         self._owned = tuple([settings.prefix + name for name in OWNED])
         self._stripped = stripped
@@ -78,20 +84,31 @@ class IdentityHeaders:
     def of(self, allow: Allow, id_place: str) -> tuple[HeaderShape, tuple[str, ...]]:
         """Return the names of the headers to set and to remove, and the values to set.
 
-        ``id_place`` stands where the decision's id goes.
+        ``id_place`` stands where the decision's id goes. Raises ValueError for an allow without
+        the credential that its upstream needs.
         """
         headers = dict(zip(self._owned, _identity_values(allow, id_place), strict=True))
         if self._added:
             headers.update(dict.fromkeys(self._added, ""))
         for header, texts in allow.permit.headers:
             headers[header] = ",".join([escaped(text, safe="") for text in texts])
+        if allow.upstream.needs_credential:
+            headers.update([_credential(allow)])
         names = tuple([header for header, value in headers.items() if value])
         absent = tuple([header for header, value in headers.items() if not value])
         if allow.upstream is not FORWARDED:
-            absent += self._stripped
+            absent += tuple([header for header in self._stripped if header not in headers])
             if self._stripped and allow.delegation.has_proof:
                 absent += (DPOP,)  # a proof is useless without its token
         return self._shape(names, absent), tuple([value for value in headers.values() if value])
+
+
+def _credential(allow: Allow) -> tuple[str, str]:
+    """Return the header with the upstream's credential. Raises ValueError without one."""
+    credential = allow.credential
+    if credential is None or not credential.value:
+        raise ValueError("the upstream's credential is missing")
+    return credential.header, credential.value
 
 
 def _identity_values(allow: Allow, id_place: str) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """Answers token requests: reads the form, decides, takes what may be used once, signs and records.
 
-The steps are in ``TokenIssuing.answer``. The decision is ``authz.core.sts``'s. What it lacks, such as
-a key, is learned within WAIT_SECONDS, and the decision made again; so it is if keys or revocations
-have changed while it waited for the store. A token is signed last, and a token without a record is
-not given away where the config demands records.
+The steps are in ``TokenIssuing.answer``. The decision is ``authz.core.sts``'s. What it lacks, such
+as a key, is learned within WAIT_SECONDS, and the decision made again; so it is if keys or
+revocations have changed while it waited for the store. A token is signed last, and a token without
+a record is not given away where the config demands records.
 """
 
 import logging
@@ -39,12 +39,12 @@ from authz.core.sts.service import TokenService, refusal
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock
 from authz.edge.ids import new_decision_id
-from authz.edge.learning import MAX_ROUNDS, LearnError, Learner
+from authz.edge.learning import MAX_ROUNDS, Learner, LearnError
 
 WAIT_SECONDS: Final = 5.0  # for keys, issuers and the store: agents wait longer, if need be, anew
 TOKEN_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
 _TOKEN_ID_BYTES: Final = 16
-_NOBODY: Final = Agent(SpiffeId.parse("spiffe://unknown"))
+_NOBODY: Final = Agent(SpiffeId.parse("spiffe://unknown/client"))
 _log: Final = logging.getLogger("authz.sts")
 
 

@@ -60,6 +60,10 @@ class RenderedDecision(msgspec.Struct, gc=False):
     encoded: object = None
     refused: str = ""
 
+    def __repr__(self) -> str:
+        """Return a text without the encoded response, which may have the upstream's credential."""
+        return f"RenderedDecision({self.response}, {self.audit!r})"
+
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
     """An allow as it was first rendered, to be used for other tokens of the same terms.
@@ -226,7 +230,20 @@ def _record(
         proof=_proof(delegation) if delegation and delegation.has_token else UNSET,
         status=response.status if deny else UNSET,
         challenge=response.challenge or UNSET,
+        upstream=_upstream(decision),
     )
+
+
+def _upstream(decision: Decision) -> dict[str, str] | UnsetType:
+    """Return what was made for the upstream, without the credential itself."""
+    credential = decision.credential if isinstance(decision, Allow) else None
+    if credential is None:
+        return UNSET
+    return {
+        "gets": credential.gets,
+        "id": credential.credential_id,
+        "audience": credential.audience,
+    }
 
 
 def _proof(delegation: Delegation) -> str | UnsetType:

@@ -48,6 +48,10 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     status: int = _OK
     body: Body = NO_BODY
 
+    def __repr__(self) -> str:
+        """Return a text without the values, of which one may be the upstream's credential."""
+        return f"Response({self.reason}, {self.shape.names})"
+
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Return the headers to set, as (name, value)."""
@@ -85,14 +89,15 @@ class Responder:
         stripped: tuple[str, ...],
         dpop_algorithms: tuple[str, ...],
         added: tuple[str, ...] = (),
+        assertion: str = "",
     ) -> None:
         """Take the settings of the identity headers.
 
         ``stripped`` names headers that an upstream must not see unless the allow forwards the
         token; ``dpop_algorithms`` are offered in challenges; ``added`` names all headers that rules
-        may add.
+        may add, and ``assertion`` the header of assertions, "" without any.
         """
-        self._identity = IdentityHeaders(headers, stripped, added)
+        self._identity = IdentityHeaders(headers, stripped, added, assertion)
         self._algs = " ".join(dpop_algorithms)
 
     def respond(

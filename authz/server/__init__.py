@@ -10,6 +10,7 @@ from authz.adapters.http_server import ListenError
 from authz.adapters.keys.store import KeyStoreError
 from authz.adapters.tls import TlsError
 from authz.config import Config
+from authz.core.extras import missing_extra
 from authz.core.revocations import RevocationError
 from authz.server.process import open_server
 from authz.server.reload import ConfigSource
@@ -54,6 +55,22 @@ def run(path: Path) -> None:
         _serve(open_server(config, source))
     else:
         _serve(_open_supervisor(path, config))
+
+
+def run_token_service(path: Path) -> None:
+    """Serve the token service until SIGTERM or SIGINT. Raises ConfigError, StartError.
+
+    Loads its HTTP server only here, which is an optional extra.
+    """
+    source = ConfigSource(path)
+    config = source.read_config()
+    try:
+        from authz.server.sts_process import open_token_service  # noqa: PLC0415 - optional
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise StartError(missing_extra("sts", "authz sts needs")) from None
+    _serve(open_token_service(config, source))
 
 
 def run_worker(path: Path, number: int, admin: str, run: str) -> None:

@@ -1,20 +1,28 @@
 """Makes the threads that watch files and the store for changes; none waits for another."""
 
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from authz.adapters.revocations.sources import STORE_SECONDS
 from authz.server.liveness import CONFIG, REVOCATIONS, STORE, Liveness
 from authz.server.looking import PeriodicThread
 from authz.server.reload import ConfigReload
-from authz.wiring.parts import Parts
+from authz.wiring.shared import SharedState
 
 REVOCATIONS_SECONDS: Final = 0.2  # how often the file is checked: how late a line may count
 CONFIG_SECONDS: Final = 1.0  # how often the config's files are checked
 
 
+class Sharing(Protocol):
+    """The parts of a process, as far as they are watched."""
+
+    @property
+    def shared(self) -> SharedState:
+        """What replicas share, or this process has alone."""
+
+
 def build_watches(
-    parts: Parts, reload: ConfigReload, liveness: Liveness
+    parts: Sharing, reload: ConfigReload, liveness: Liveness
 ) -> tuple[PeriodicThread, ...]:
     """Return a thread for the file of revocations, one for the config, and one for the store.
 

@@ -29,6 +29,7 @@ from authz.wiring.files import BuildError, read_redaction
 from authz.wiring.shared import SharedState, open_shared
 from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
 from authz.wiring.tracing import open_tracer
+from authz.wiring.upstreams import AssertionKeys, UpstreamParts
 
 if TYPE_CHECKING:  # an optional extra
     from authz.adapters.tracing.exporter import TraceExporter
@@ -51,6 +52,7 @@ class Parts:
         bulkhead: caps how many checks wait for issuers and the decision point.
         clock: the time of decisions.
         service: answers checks by the config in force.
+        assertion_keys: sign the assertions that upstreams get.
     """
 
     audit: AuditLog
@@ -65,6 +67,7 @@ class Parts:
     bulkhead: Bulkhead
     clock: Clock
     service: CheckService
+    assertion_keys: AssertionKeys
 
     def start(self) -> None:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
@@ -83,6 +86,7 @@ class Parts:
 
         Returns the policy's version. Raises BuildError, KeyStoreError: then nothing has changed.
         """
+        assertion_keys = self.assertion_keys.prepare(config)
         snapshot = build_snapshot(
             config,
             Lookups(self.keys, self.introspections, self.status_lists, self.shared.nonces),
@@ -90,12 +94,16 @@ class Parts:
             self.metrics.pdp_asked,
             candidate,
             redaction=self.service.snapshot.renderer.redaction,
+            upstreams=UpstreamParts(
+                assertion_keys.signer, count_assertion=self.metrics.assertion_made
+            ),
         )
         clients = prepare_introspections(self.introspections, config)
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
         self.status_lists.reconfigure(config.issuers)
         self.shared.reconfigure(config)
+        self.assertion_keys.take(assertion_keys)
         self.service.snapshot = snapshot
         return snapshot.policy_version
 
@@ -131,6 +139,7 @@ def open_parts(
         status_lists = opened.enter_context(
             closing(_open_status_lists(config, keys, metrics, clock))
         )
+        assertion_keys = AssertionKeys(config)
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
@@ -139,6 +148,7 @@ def open_parts(
             metrics.pdp_asked,
             candidate,
             redaction=read_redaction(config.audit.redact),
+            upstreams=UpstreamParts(assertion_keys.signer, count_assertion=metrics.assertion_made),
         )
         works_with = ServiceParts(
             keys=keys,
@@ -167,6 +177,7 @@ def open_parts(
             bulkhead=bulkhead,
             clock=clock,
             service=CheckService(snapshot, works_with),
+            assertion_keys=assertion_keys,
         )
 
 

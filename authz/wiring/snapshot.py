@@ -37,11 +37,13 @@ from authz.wiring.asked import build_decision_point
 from authz.wiring.files import MIN_SECRET_BYTES, read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
+from authz.wiring.upstreams import UpstreamParts, assertion_header, build_assertions
 
 # Of the memory for tokens: known callers hold the same texts, but no claims.
 PART_OF_CALLERS: Final = 4
 
 
+_NO_UPSTREAMS: Final = UpstreamParts()
 _NO_ANSWERS: Final = NoAnswers()
 _NO_LISTS: Final = NoStatusLists()
 
@@ -84,14 +86,14 @@ def build_delegations(
         config.token,
         config.issuers,
         facts.keys,
-        DpopVerifier(config.token.dpop, _nonce_secret(config, facts)),
+        DpopVerifier(config.token.dpop, read_nonces(config, facts)),
         unread,
         answers=facts.answers,
         lists=facts.lists,
     )
 
 
-def _nonce_secret(config: Config, facts: Lookups) -> NonceSecret:
+def read_nonces(config: Config, facts: Lookups) -> NonceSecret:
     """Return the secret of DPoP nonces (RFC 9449 section 9). Raises BuildError."""
     own = read_nonce_secret(config.token.dpop)
     if own is not None:
@@ -130,10 +132,12 @@ def build_snapshot(
     candidate: Config | None = None,
     *,
     redaction: Redaction | None = None,
+    upstreams: UpstreamParts = _NO_UPSTREAMS,
 ) -> Snapshot:
     """Compile a version of the settings, and the candidate's rules. Raises BuildError.
 
-    ``redaction`` is that of the audit log, which stays as it was at the start.
+    ``redaction`` is that of the audit log, which stays as it was at the start; ``upstreams`` make
+    what upstreams get in place of the client's token.
     """
     cache, token = config.cache, config.token
     policy = build_policy(config)
@@ -152,6 +156,7 @@ def build_snapshot(
         (token.header,),
         token.dpop.algorithms,
         tuple(sorted(policy.added_headers)),
+        assertion_header(config),
     )
     version = compute_policy_version(config)
     return Snapshot(
@@ -165,6 +170,8 @@ def build_snapshot(
         credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
         has_one_time_tokens=any(issuer.one_time for issuer in config.issuers),
+        assertions=build_assertions(config, upstreams),
+        exchanges=upstreams.exchanges,
     )
 
 
@@ -185,7 +192,8 @@ def build_inputs(
     With the pipeline's ``routes``, the reader and the pipeline read each target once.
     """
     reads = build_reads(config, policies)
-    owned, listed = owned_headers(config.headers.prefix), config.headers.removed_names
+    listed = config.headers.removed_names
+    owned = owned_headers(config.headers.prefix).union(filter(None, [assertion_header(config)]))
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),

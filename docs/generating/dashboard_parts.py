@@ -266,6 +266,34 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "s",
         ),
     ),
+    "Token service": (
+        Panel(
+            "Token requests by reason",
+            "To authz sts; without a reason a token was issued. Empty where it is not scraped.",
+            {"{{reason}}": rates_by("reason", "authz_sts_requests_total")},
+            "reqps",
+        ),
+        Panel(
+            "Answers of the token service",
+            "By HTTP status, those of its metadata and keys among them.",
+            {"{{status}}": rates_by("status", "authz_sts_answers_total")},
+            "reqps",
+        ),
+        Panel(
+            "Connections of the token service",
+            "In a TLS handshake, or open; and requests that are being decided.",
+            {
+                "{{state}}": f"sum by (state) ({chosen('authz_sts_connections')})",
+                "deciding": f"sum({chosen('authz_sts_running')})",
+            },
+        ),
+        Panel(
+            "Connections refused",
+            "In their handshake, as without a trusted certificate, or for lack of room.",
+            {"{{cause}}": rates_by("cause", "authz_sts_connections_refused_total")},
+            "cps",
+        ),
+    ),
     "Process": (
         Panel(
             "Restarts of workers",

@@ -14,8 +14,10 @@ from typing import Final
 
 from prometheus_client.core import Exemplar, Metric
 
+from authz.adapters.assertions.assertions import AssertionResult
 from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.introspection import IntrospectionResult
+from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.metrics.families import BUCKETS_SECONDS
 from authz.adapters.metrics.samples import Sample, counter, histogram
 from authz.adapters.pdp.client import PdpResult
@@ -75,6 +77,7 @@ class Metrics:
         self._named: set[str] = set()
         self._callers_refused = 0
         self._calls_ended = dict.fromkeys(CallEnd, 0)
+        self._assertions = LockedCounter(AssertionResult)
         self._pdp_results = dict.fromkeys(PdpResult, 0)
         self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self._pdp_seconds = 0.0
@@ -136,6 +139,10 @@ class Metrics:
         """Count a call that we ended. Two at once may count as one."""
         self._calls_ended[cause] += 1
 
+    def assertion_made(self, result: AssertionResult) -> None:
+        """Count an assertion that was signed, or failed: not one that was remembered."""
+        self._assertions.add(result)
+
     def pdp_asked(self, result: PdpResult, seconds: float | None) -> None:
         """Count a question to the decision point, and the seconds of its call, None without a call.
 
@@ -169,6 +176,8 @@ class Metrics:
             "authz_shadow_decisions",
             *((labels, sum(counted[labels] for counted in shadows)) for labels in _SHADOWS),
         )
+        made = self._assertions.counts().items()
+        yield counter("authz_assertions", *(((result,), count) for result, count in made))
         yield self._refusals()
         yield self._durations()
         results = self._pdp_results.items()

@@ -36,6 +36,11 @@ FAMILIES: Final[dict[str, Family]] = {
         ("agent",),
         "Refusals of an agent with a proven identity: the first 100 agents, (others) for the rest",
     ),
+    "authz_assertions": Family(
+        _COUNTER,
+        ("result",),
+        "Assertions for upstreams, signed or failed; remembered ones are signed once",
+    ),
     "authz_shadow_decisions": Family(
         _COUNTER,
         ("by", "decision"),
@@ -290,4 +295,23 @@ FAMILIES: Final[dict[str, Family]] = {
         "The policy in force, by its version",
     ),
     "authz_build_info": Family(_GAUGE, ("version",), "The running version of the server"),
+    "authz_sts_requests": Family(
+        _COUNTER,
+        ("reason",),
+        "Requests to the token service by the reason of the refusal, empty for an issued token",
+    ),
+    "authz_sts_answers": Family(
+        _COUNTER,
+        ("status",),
+        "Answers of the token service by HTTP status, its metadata and keys among them",
+    ),
+    "authz_sts_running": Family(_GAUGE, (), "Token requests that are being decided"),
+    "authz_sts_connections": Family(
+        _GAUGE, ("state",), "Connections to the token service: in a handshake, or open"
+    ),
+    "authz_sts_connections_refused": Family(
+        _COUNTER,
+        ("cause",),
+        "Connections to the token service that ended in their TLS handshake, or found no room",
+    ),
 }

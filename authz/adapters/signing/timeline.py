@@ -11,7 +11,7 @@ again within AHEAD_SECONDS. All of it follows from the config and the files: rep
 asking each other.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -24,6 +24,8 @@ MAX_AGE_SECONDS: Final = 300
 # How much later than one replica another may see that a file has changed: Kubernetes takes minutes.
 DELAY_SECONDS: Final = 300.0
 AHEAD_SECONDS: Final = MAX_AGE_SECONDS + DELAY_SECONDS
+# Of a place, the keys that wait. A file that has another key all the time can't publish more.
+MAX_WAITING: Final = 4
 # The clocks of two replicas and of a verifier may each be half a minute off, and verifiers take a
 # token for as long after its end as their leeway is.
 CLOCK_SKEW_SECONDS: Final = 120.0
@@ -75,10 +77,12 @@ class Timeline:
         """
         found: dict[SigningKey, KeyUse] = {self.signing(now): KeyUse.CURRENT}
         previous: list[SigningKey] = []
-        for stage, begins, ends in self._spans():
-            if now < begins < ends:
+        for stage, ends in self._with_ends():
+            # Another replica, which saw its file change sooner, signs with it sooner.
+            may_sign = stage.begins - DELAY_SECONDS < ends
+            if may_sign and now < min(stage.begins, ends):
                 found.setdefault(stage.key, KeyUse.NEXT)
-            elif begins < ends <= now < ends + kept_seconds:
+            elif may_sign and ends <= now < ends + kept_seconds:
                 previous.append(stage.key)
         for key in previous:
             found.setdefault(key, KeyUse.PREVIOUS)
@@ -86,20 +90,24 @@ class Timeline:
 
     def next_at(self, now: float) -> float | None:
         """Return when another key begins to sign, None if none will."""
-        coming = [begins for _, begins, ends in self._spans() if now < begins < ends]
+        coming = [at for stage, ends in self._with_ends() if now < (at := stage.begins) < ends]
         return min(coming, default=None)
 
     def replaced(self, place: int, key: SigningKey, now: float) -> "Timeline":
         """Return the timeline after a file's key was replaced: rule 4.
 
-        A replaced key that would sign soon does so all the same, as it will on a replica that sees
-        the change later. If the place's time is over, nothing signs with the new key.
+        A replaced key that would sign soon does so all the same, or stays published, as it may sign
+        on a replica that sees the change later. If the place's time is over, nothing signs with the
+        new key.
         """
         own = [stage for stage in self.stages if stage.place == place]
         others = [stage for stage in self.stages if stage.place != place]
-        kept = [stage for stage in own if stage.begins <= now + DELAY_SECONDS]
+        kept = [stage for stage in own if stage.begins < now + AHEAD_SECONDS + DELAY_SECONDS]
+        if sum(stage.begins > now for stage in kept) >= MAX_WAITING:
+            kept.pop()
         if not kept or kept[-1].key != key:
             kept.append(Stage(place, max(own[0].begins, now + AHEAD_SECONDS), key))
+        # Of two that begin at once the later one signs: sorting keeps their order.
         return Timeline(tuple(sorted([*others, *kept], key=_order)))
 
     def newest(self, place: int) -> SigningKey:
@@ -117,19 +125,19 @@ class Timeline:
         return Timeline(
             tuple(
                 stage
-                for stage, _, ends in self._spans()
+                for stage, ends in self._with_ends()
                 if newest[stage.place] is stage or now < ends + kept_seconds
             )
         )
 
-    def _spans(self) -> Iterator[tuple[Stage, float, float]]:
-        """Yield each stage, and from when to when it signs; never, if that is empty."""
+    def _with_ends(self) -> list[tuple[Stage, float]]:
+        """Return each stage, and when another takes over; a stage may end before it begins."""
         ends = inf
-        spans = []
+        found = []
         for stage in reversed(self.stages):
-            spans.append((stage, stage.begins, ends))
+            found.append((stage, ends))
             ends = min(ends, stage.begins)
-        yield from reversed(spans)
+        return found[::-1]
 
 
 def _order(stage: Stage) -> tuple[int, float]:

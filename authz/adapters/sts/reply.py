@@ -34,10 +34,8 @@ class Reply:
         return f"Reply({self.status})"
 
 
-def error_reply(
-    status: int, error: str, description: str, *headers: tuple[str, str]
-) -> Reply:
-    """Return an OAuth error (RFC 6749 section 5.2). The description holds nothing of the request."""
+def error_reply(status: int, error: str, description: str, *headers: tuple[str, str]) -> Reply:
+    """Return an OAuth error (RFC 6749 section 5.2); ``description`` quotes nothing of a request."""
     body = msgspec.json.encode({"error": error, "error_description": description})
     return Reply(status, body, (*NOT_STORED, *headers))
 
@@ -47,9 +45,7 @@ INTERNAL: Final = error_reply(500, "server_error", "the request could not be dec
 OVERLOADED: Final = error_reply(
     503, "temporarily_unavailable", "too many requests are under way", *_RETRY
 )
-TOO_FAST: Final = error_reply(
-    429, "temporarily_unavailable", "this client asks too often", *_RETRY
-)
+TOO_FAST: Final = error_reply(429, "temporarily_unavailable", "this client asks too often", *_RETRY)
 MALFORMED: Final = error_reply(400, "invalid_request", "not a request of HTTP/1.1")
 NOT_A_FORM: Final = error_reply(
     400, "invalid_request", "the content-type must be application/x-www-form-urlencoded"

@@ -33,6 +33,7 @@ _VERBS: Final[Mapping[Callable[["Verbs"], None], tuple[str, ...]]] = MappingProx
     {
         starter.add_init: ("init",),
         serving.add_serve: ("serve",),
+        serving.add_sts: ("sts",),
         config.add_check: ("check",),
         questions.add_verbs: ("explain", "who-can", "what-can"),
         policy.add_verbs: ("test", "replay", "suggest"),

@@ -1,4 +1,4 @@
-"""The arguments of the verbs about a running server: serve, health, doctor."""
+"""The arguments of the verbs about a running server: serve, sts, health, doctor."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from authz.cli.parser.adding import add_config, add_json, add_lasting_config, add_verb, end_help
 
 if TYPE_CHECKING:
+    import argparse
+
     from authz.cli.parser.adding import Verbs
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -22,7 +24,32 @@ def add_serve(verbs: "Verbs") -> None:
         note="The server watches the config's files, and takes a valid change at once.",
     )
     add_lasting_config(serve)
-    serve.add_argument(
+    _add_log_level(serve)
+
+
+def add_sts(verbs: "Verbs") -> None:
+    """Add the verb sts."""
+    sts = add_verb(
+        verbs,
+        "sts",
+        "sts",
+        "make delegation tokens for agents until told to stop",
+        "Serve the token endpoint of section sts (RFC 8693): an agent that proves itself by its "
+        "SVID in mutual TLS exchanges a principal's token for a delegation token that names both.",
+    )
+    end_help(
+        sts,
+        "authz sts authz.yaml",
+        status="0 it was told to stop, 2 usage, 3 it could not start",
+        note="It needs the extra sts. It watches the config's files, and takes a valid change at "
+        "once.",
+    )
+    add_lasting_config(sts)
+    _add_log_level(sts)
+
+
+def _add_log_level(verb: "argparse.ArgumentParser") -> None:
+    verb.add_argument(
         "--log-level",
         choices=LOG_LEVELS,
         default=os.environ.get("AUTHZ_LOG_LEVEL", "info"),

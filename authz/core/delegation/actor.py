@@ -19,7 +19,7 @@ from authz.core.delegation.restrictions import check_actor
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.reason import Denied, Reason
 from authz.core.routes import Route, RouteMode
-from authz.core.spiffe import SCHEME
+from authz.core.spiffe import SCHEME, SpiffeId, SpiffeIdError
 
 
 def resolve_actors(
@@ -64,6 +64,30 @@ def named_agent(claims: Claims, issuer: IssuerSettings) -> str | None:
     except Denied:
         return None
     return named if named.startswith(SCHEME) else None
+
+
+def named_actors(claims: Claims, issuer: IssuerSettings) -> tuple[Actor, ...]:
+    """Return the actors that a token names, whoever presents it, first the current one.
+
+    None for a token of a client that is not an agent: nobody acts for the principal yet. Raises
+    Denied(ACTOR_MALFORMED | ACTOR_MISMATCH | CHAIN_TOO_DEEP | ISSUER_ACTOR_SCOPE | TOKEN_CLAIM |
+    CNF_UNSUPPORTED).
+    """
+    settings = issuer.actor
+    values = [claims.members.get(name) for name in settings.claim if settings.is_mapped]
+    is_agent = any(isinstance(value, str) and settings.agent_of(value) for value in values)
+    actors = _mapped_actors(claims, issuer) if is_agent else read_chain(claims.members, issuer)
+    if actors and actors[0].subject.startswith(SCHEME):
+        _check_may_name(actors[0], issuer, domain_of(actors[0].subject))
+    return actors
+
+
+def domain_of(text: str) -> str:
+    """Return the name of a SPIFFE ID's trust domain. Raises Denied(ACTOR_MALFORMED)."""
+    try:
+        return SpiffeId.parse(text).trust_domain.name
+    except SpiffeIdError as error:
+        raise Denied(Reason.ACTOR_MALFORMED, f"an actor's sub: {error}") from None
 
 
 def _mode(claims: Claims, issuer: IssuerSettings, agent: Agent, route: Route) -> Mode:
@@ -201,7 +225,14 @@ def check_current_actor(current: Actor, issuer: IssuerSettings, agent: Agent) ->
         unknown = "" if is_agent else ": it is no SPIFFE ID, and fits neither map nor patterns"
         detail = f"the token's current actor is not the caller{unknown}"
         raise Denied(Reason.ACTOR_MISMATCH, detail)
-    domain = agent.spiffe_id.trust_domain.name
+    _check_may_name(current, issuer, agent.spiffe_id.trust_domain.name)
+
+
+def _check_may_name(current: Actor, issuer: IssuerSettings, domain: str) -> None:
+    """Require that the issuer may name this actor, of this trust domain, as the current one.
+
+    Raises Denied(ACTOR_MISMATCH | ISSUER_ACTOR_SCOPE).
+    """
     own = current.issuer == issuer.issuer
     if not own and current.issuer not in (SCHEME + domain, *issuer.actor.issuers):
         raise Denied(

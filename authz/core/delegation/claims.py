@@ -25,7 +25,7 @@ _SCOPES: Final = re.compile(f"{_SCOPE_TOKEN}(?: {_SCOPE_TOKEN})*+")
 _STRING: Final = frozenset({str})  # the types that JSON's values have here: never a subclass
 # Types that say nothing about the kind: a plain JWT, and the one that JWT-SVID section 2.3 allows
 # too.
-_PLAIN: Final = frozenset({"application/jwt", "application/jose"})
+PLAIN: Final = frozenset({"application/jwt", "application/jose"})
 _CLIENT: Final = ("client_id", "azp", "cid", "appid")  # claims that name the client
 # Claims that only another kind of token has: ID tokens (OIDC Core 2 and 3.3.2.11), security events
 # (RFC 8417 2.2), status lists, introspection answers, transaction tokens, and proofs (RFC 9449,
@@ -82,7 +82,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
     TOKEN_LIFETIME).
     """
     members = jws.payload
-    is_plain = jws.header.media_type in _PLAIN
+    is_plain = jws.header.media_type in PLAIN
     if is_plain:
         check_plain_kind(members)
     _check_audience(members, issuer, route, is_plain=is_plain)
@@ -108,7 +108,7 @@ def check_claims(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> 
 def claim_faults(jws: Jws, issuer: IssuerSettings, route: Route, now: float) -> list[Denied]:
     """Return every refusal of ``check_claims``, in its order."""
     members = jws.payload
-    is_plain = jws.header.media_type in _PLAIN
+    is_plain = jws.header.media_type in PLAIN
     of_kind: list[tuple[bool, Check]] = [
         (is_plain, lambda: check_plain_kind(members)),
         (True, lambda: _check_audience(members, issuer, route, is_plain=is_plain)),
@@ -135,7 +135,7 @@ def unchecked_claims(jws: Jws, issuer: IssuerSettings) -> Claims:
     Raises Denied(TOKEN_CLAIM) without a subject.
     """
     members = jws.payload
-    is_plain = jws.header.media_type in _PLAIN
+    is_plain = jws.header.media_type in PLAIN
     has_scopes = _has_scopes(members, issuer, is_plain=is_plain)
     return Claims(name_in(members, "sub"), 0.0, 0.0, "", frozenset(), members, has_scopes)
 
@@ -148,7 +148,7 @@ def check_own_claims(jws: Jws, issuer: IssuerSettings, now: float) -> OwnClaims:
     Raises Denied(TOKEN_CLAIM | TOKEN_EXPIRED | TOKEN_NOT_YET_VALID | TOKEN_LIFETIME).
     """
     issued_at, expires_at = check_times(jws.payload, issuer, now)
-    is_plain = jws.header.media_type in _PLAIN
+    is_plain = jws.header.media_type in PLAIN
     read_reference(jws.payload, issuer)
     return OwnClaims(issued_at, expires_at, _token_id(jws.payload, issuer, is_plain=is_plain))
 
@@ -204,18 +204,26 @@ def _is_for_client(members: Mapping[str, Any], *, alone: bool) -> bool:
 def _check_audience(
     members: Mapping[str, Any], issuer: IssuerSettings, route: Route, *, is_plain: bool
 ) -> None:
-    """Check ``aud``. Cognito's tokens have no ``aud``: their client stands for it."""
+    listed = audiences_in(members, is_plain=is_plain)
+    named = [name for name in listed if name in issuer.audiences]
+    if not named:
+        raise Denied(Reason.TOKEN_AUDIENCE, _for_others(members, listed))
+    if route.audiences and route.audiences.isdisjoint(named):
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the route's audiences")
+
+
+def audiences_in(members: Mapping[str, Any], *, is_plain: bool) -> list[str]:
+    """Return the audiences of ``aud``. Raises Denied(TOKEN_CLAIM).
+
+    Cognito's tokens, which are plain JWTs, have no ``aud``: their client stands for it.
+    """
     audience = members.get("aud", [])
     if is_plain and "aud" not in members:
         audience = [members["client_id"]] if "client_id" in members else []
     listed = [audience] if isinstance(audience, str) else audience
     if not isinstance(listed, list) or not _STRING.issuperset(map(type, listed)):
         raise Denied(Reason.TOKEN_CLAIM, "its aud is neither a string nor a list of strings")
-    named = [name for name in listed if name in issuer.audiences]
-    if not named:
-        raise Denied(Reason.TOKEN_AUDIENCE, _for_others(members, listed))
-    if route.audiences and route.audiences.isdisjoint(named):
-        raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not name any of the route's audiences")
+    return listed
 
 
 def _for_others(members: Mapping[str, Any], listed: list[str]) -> str:

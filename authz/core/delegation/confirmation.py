@@ -18,8 +18,8 @@ from authz.core.routes import Route
 from authz.core.single_use import SingleUse
 
 THUMBPRINT: Final = "x5t#S256"  # of the client's certificate (RFC 8705 section 3.1)
-_PROOF_KEY: Final = "jkt"  # thumbprint of the DPoP key (RFC 9449 section 6.1)
-_CHECKED: Final = frozenset({THUMBPRINT, _PROOF_KEY})
+PROOF_KEY: Final = "jkt"  # thumbprint of the DPoP key (RFC 9449 section 6.1)
+_CHECKED: Final = frozenset({THUMBPRINT, PROOF_KEY})
 _OTHER_KEYS: Final = frozenset({"jwk", "jwe", "jku", "kid"})  # RFC 7800: no request can prove these
 
 
@@ -42,8 +42,8 @@ def check_confirmation(
     """
     bindings = required_bindings(members, issuer, route)
     proof: SingleUse | None = None
-    if _PROOF_KEY in bindings:
-        proof = proofs.check(credential, bindings[_PROOF_KEY], request, route, now)
+    if PROOF_KEY in bindings:
+        proof = proofs.check(credential, bindings[PROOF_KEY], request, route, now)
     elif credential.is_dpop:
         detail = "the DPoP scheme was used with a token that is not bound to a DPoP key"
         raise Denied(Reason.CNF_MISMATCH, detail, scheme=DPOP_SCHEME)

@@ -29,6 +29,8 @@ MAX_ID_CHARS: Final = 256
 _TYP: Final = "application/dpop+jwt"
 _URI: Final = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>/[^?#]*)?(?:[?#].*)?")
 _NONCE_BYTES: Final = 18
+Target = tuple[str, str, str]
+"""What a proof is for: a method, an origin as ``url_origin`` returns it, and a path."""
 
 
 class NonceSecret(Protocol):
@@ -72,15 +74,8 @@ class DpopVerifier:
         Raises Denied(POP_MISSING | CNF_MISMATCH | DPOP_PROOF | DPOP_NONCE).
         """
         proof = self._sent(credential, route)  # and 1. one proof
-        jws = _parsed(proof)  # 2. a well-formed JWT
-        key = self._key(jws)  # 4. typ, 5. alg, 7. a public key
-        _verify(key, jws)  # 6. the signature
-        claims = jws.payload
-        proof_id = _string_claim(claims, "jti")  # 3. the required claims, here and below
-        if _string_claim(claims, "htm") != request.method:  # 8.
-            raise _bad("its htm is not the request's method")
-        _check_target(_string_claim(claims, "htu"), request, route)  # 9.
-        issued_at = self._check_time(claims, now)  # 11.
+        # 2. to 9., and 11.
+        key, claims = self._read(proof, (request.method, route.origin, request.path), now)
         if _string_claim(claims, "ath") != token_hash(credential.token):  # 12. for this token
             raise _bad("its ath is not the token's hash")
         if key.thumbprint != key_thumbprint:  # 12. and by the key that the token is bound to
@@ -88,6 +83,35 @@ class DpopVerifier:
                 Reason.CNF_MISMATCH, "the proof is signed by another key", scheme=DPOP_SCHEME
             )
         self._check_nonce(claims, now)  # 10. last: only a client that holds the key gets a nonce
+        return self._single_use(key, claims)
+
+    def check_alone(self, proof: str, target: Target, now: float) -> tuple[str, SingleUse]:
+        """Check a proof that comes without a token, as at a token endpoint (section 5).
+
+        Returns the thumbprint of its key, to which a token may then be bound, and its use. Raises
+        Denied(DPOP_PROOF | DPOP_NONCE).
+        """
+        key, claims = self._read(proof, target, now)
+        self._check_nonce(claims, now)
+        return key.thumbprint, self._single_use(key, claims)
+
+    def _read(self, proof: str, target: Target, now: float) -> tuple[Key, Mapping[str, Any]]:
+        """Return a proof's key and claims, once steps 2 to 9 and 11 hold. Raises Denied."""
+        jws = _parsed(proof)  # 2. a well-formed JWT
+        key = self._key(jws)  # 4. typ, 5. alg, 7. a public key
+        _verify(key, jws)  # 6. the signature
+        claims = jws.payload
+        _string_claim(claims, "jti")  # 3. the required claims, here and below
+        method, origin, path = target
+        if _string_claim(claims, "htm") != method:  # 8.
+            raise _bad("its htm is not the request's method")
+        _check_target(_string_claim(claims, "htu"), origin, path)  # 9.
+        self._check_time(claims, now)  # 11.
+        return key, claims
+
+    def _single_use(self, key: Key, claims: Mapping[str, Any]) -> SingleUse:
+        """Return the use of a proof whose claims are checked."""
+        proof_id, issued_at = claims["jti"], float(claims["iat"])
         mark = sha256(f"{key.thumbprint} {proof_id}".encode()).digest()
         # It may be dated into the future by the skew, so it may have been used that much earlier.
         made_at = issued_at - self._settings.clock_skew
@@ -120,13 +144,12 @@ class DpopVerifier:
             raise _bad("its alg is not accepted, or not its key's")
         return key
 
-    def _check_time(self, claims: Mapping[str, Any], now: float) -> float:
+    def _check_time(self, claims: Mapping[str, Any], now: float) -> None:
         value = claims.get("iat")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _bad("its iat is missing or not a number")
         if not now - self._settings.max_age < value <= now + self._settings.clock_skew:
             raise _bad("its iat is too old or in the future")
-        return float(value)
 
     def _check_nonce(self, claims: Mapping[str, Any], now: float) -> None:
         if not self._needs_nonce:
@@ -176,7 +199,7 @@ def _string_claim(claims: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _check_target(uri: str, request: Request, route: Route) -> None:
+def _check_target(uri: str, origin: str, path: str) -> None:
     """Check ``htu`` without query and fragment, normalised (section 4.3; RFC 3986 section 6.2).
 
     Raises Denied(DPOP_PROOF).
@@ -184,8 +207,8 @@ def _check_target(uri: str, request: Request, route: Route) -> None:
     match = _URI.fullmatch(uri)
     try:
         is_same = match is not None and (
-            url_origin(match["origin"]) == route.origin
-            and canonical_path(match["path"] or "/") == canonical_path(request.path)
+            url_origin(match["origin"]) == origin
+            and canonical_path(match["path"] or "/") == canonical_path(path)
         )
     except (ValueError, Denied):
         is_same = False

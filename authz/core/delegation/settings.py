@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from authz.core.assertion import ASSERTION_TYPE
 from authz.core.choice import Choice, Need
 from authz.core.delegation.actor_settings import ActorSettings, ClaimText
 from authz.core.delegation.algorithms import Algorithm
@@ -39,7 +40,8 @@ MAX_CLOCK_SKEW_SECONDS: Final = 120.0
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own use and rules, and is never an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
-# tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth.
+# tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth,
+# and this server's own assertions.
 OTHER_KINDS: Final = frozenset(
     {
         "oauth-id-jag+jwt",
@@ -60,6 +62,7 @@ OTHER_KINDS: Final = frozenset(
         "aa-person+jwt",
         "aa-resource+jwt",
         "aa-auth+jwt",
+        ASSERTION_TYPE,
     }
 )
 

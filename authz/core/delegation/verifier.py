@@ -7,7 +7,7 @@ without the status list that it names, ``Denied(STATUS_UNAVAILABLE)``; the edge 
 fetch or ask, and try again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from authz.core.decision import Agent, Delegation
@@ -43,6 +43,9 @@ from authz.core.reason import Denied, Reason
 from authz.core.request import Request
 from authz.core.routes import Route
 
+HeaderCheck = Callable[[Jws, IssuerSettings], None]
+"""The check of a token's header by the settings of its issuer; raises Denied."""
+
 
 class NamedIssuer(Protocol):
     """An issuer, as far as the look-up of a key names it."""
@@ -75,11 +78,10 @@ class DelegationVerifier:
         alone have the same terms.
         """
         self._token = token
-        self._issuers = {issuer.issuer: issuer for issuer in issuers}
-        self._opaque = OpaqueTokens(self._issuers.values(), answers, token.max_bytes)
-        self._of_bundles = by_trust_domain(self._issuers.values())
-        self._terms = TermsJudge(self._issuers.values(), unread)
-        self._keys = keys
+        listed = tuple(issuers)
+        self._opaque = OpaqueTokens(listed, answers, token.max_bytes)
+        self._signed = SignedTokens(listed, keys, token.max_bytes)
+        self._terms = TermsJudge(listed, unread)
         self._proofs = proofs
         self._statuses = StatusListChecker(lists, keys)
 
@@ -119,7 +121,8 @@ class DelegationVerifier:
             # 2. to 7. its issuer answered, over a connection that authenticates the issuer
             issuer, jws, usable_until = self._opaque.read(credential.token, agent, now)
         else:
-            issuer, jws, usable_until = self._verified(credential.token, now)
+            # 2. to 7. its issuer signed it
+            issuer, jws, usable_until = self._signed.verify(credential.token, now)
         # 8. for this audience, valid now; 9. the caller is the actor, for a principal
         terms, own = self._terms.judge(jws, issuer, agent, route, now)
         proof = check_confirmation(  # 10. and holds the key that the token is bound to
@@ -154,25 +157,33 @@ class DelegationVerifier:
             token_hash=digest,
         )
 
-    def _verified(self, token: str, now: float) -> tuple[IssuerSettings, Jws, float]:
-        """Return a JWT's issuer, its parts, and until when the key may be used. Raises Denied."""
-        jws = parse_compact(token, self._token.max_bytes)  # 2. a JWS, read strictly
+
+class SignedTokens:
+    """Verifies the signatures of JWTs of the configured issuers, whoever presents them."""
+
+    def __init__(self, issuers: Iterable[IssuerSettings], keys: KeyLookup, max_bytes: int) -> None:
+        """Index the issuers by ``iss``, and by the trust domain of their bundle."""
+        self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._of_bundles = by_trust_domain(self._issuers.values())
+        self._keys = keys
+        self._max_bytes = max_bytes
+
+    def verify(
+        self, token: str, now: float, check: HeaderCheck = check_header
+    ) -> tuple[IssuerSettings, Jws, float]:
+        """Return a JWT's issuer, its parts, and until when the key may be used. Raises Denied.
+
+        The numbers are those of the steps of ``DelegationVerifier``.
+        """
+        jws = parse_compact(token, self._max_bytes)  # 2. a JWS, read strictly
         check_kind(jws)  # 3. no other kind of token
-        issuer = self._issuer(jws)  # 4. a configured issuer, by exact name
-        check_header(jws, issuer)  # 5. algorithm, type, critical members by the issuer's settings
-        key, usable_until = self._key(issuer, jws, now)  # 6. a key of that issuer
+        # 4. a configured issuer, by exact name
+        issuer = find_issuer(self._issuers, self._of_bundles, jws)
+        check(jws, issuer)  # 5. algorithm, type, critical members by the issuer's settings
+        # 6. a key of that issuer
+        key, usable_until = find_key(self._keys.get(issuer.issuer), issuer, jws, now)
         check_signature(key, jws)  # 7. from here on the claims are the issuer's word
         return issuer, jws, usable_until
-
-    def _issuer(self, jws: Jws) -> IssuerSettings:
-        return find_issuer(self._issuers, self._of_bundles, jws)
-
-    def _key(self, issuer: IssuerSettings, jws: Jws, now: float) -> tuple[Key, float]:
-        """Return the key that the token names, and until when its key set may be used.
-
-        Raises Denied(KEYS_UNAVAILABLE | TOKEN_KEY_UNKNOWN | TOKEN_ALG).
-        """
-        return find_key(self._keys.get(issuer.issuer), issuer, jws, now)
 
 
 def find_issuer(

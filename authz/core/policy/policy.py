@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Final
 
 from authz.core.conditions import CLAIMS
-from authz.core.decision import Delegation, Verdict
+from authz.core.decision import Agent, Delegation, Verdict
 from authz.core.policy.agents import AgentIndex
 from authz.core.policy.holder_settings import AgentSettings, PrincipalSettings
 from authz.core.policy.message_evaluation import MethodIndex
@@ -13,7 +13,7 @@ from authz.core.policy.principals import PrincipalIndex
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.rules import RuleSets, compile_rules
 from authz.core.policy.settings import ConditionSettings, EarlierActorSettings, Grants
-from authz.core.policy.standing import Standings, refused
+from authz.core.policy.standing import Standing, Standings, refused
 from authz.core.policy.verdict import reach_verdict
 from authz.core.reads import Reads
 from authz.core.reason import Denied, Reason
@@ -69,6 +69,10 @@ class Policy:
     def flags(self, delegation: Delegation) -> tuple[str, ...]:
         """Return the flags for the audit record: odd earlier actors, claims that can't be read."""
         return self._standings.flags(delegation)
+
+    def standing(self, agent: Agent, delegation: Delegation) -> Standing:
+        """Return the rules that agent and principal hold, or why they may do nothing."""
+        return self._standings.of(agent, delegation)
 
     def evaluate(self, query: PolicyQuery) -> Verdict:
         """Return the permit by rules of the agent and the principal, or the refusal.

@@ -93,6 +93,12 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False):
     """For a deny, the WWW-Authenticate that tells the client what token would be accepted. Left out
     if no other token would help.
     """
+    upstream: dict[str, str] | UnsetType = UNSET
+    """For an allow whose upstream gets a credential in place of the client's token: gets (assert or
+    exchange), id (the txn of the assertion, which is the decision_id of the decision for which it
+    was signed, or a digest of the exchanged token) and audience; never the credential. Left out
+    otherwise.
+    """
     issuance: Mapping[str, Any] | UnsetType = UNSET
     """For a request to the token service (authz sts): audiences and scopes of the token, the id of
     the principal's consent if it needed one, and token_id, a digest of its jti, with expires_at; or

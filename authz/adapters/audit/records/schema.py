@@ -17,6 +17,7 @@ from authz.adapters.audit.redaction_settings import DroppedField, HashedField
 from authz.core.decision import Effect, Mode, ShadowBy
 from authz.core.reason import Reason
 from authz.core.request import CallKind
+from authz.core.upstream_token import CREDENTIALS
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _DEFS: Final = "#/$defs/{name}"
@@ -46,6 +47,10 @@ _NARROWER: Final[Mapping[str, Mapping[str, Any]]] = {
             },
             "required": ["by", "decision", "reason", "rule"],
         }
+    },
+    "upstream": {
+        "properties": {"gets": {"enum": list(CREDENTIALS)}, "id": _TEXT, "audience": _TEXT},
+        "required": ["gets", "id", "audience"],
     },
     "issuance": {
         "properties": {

@@ -1,0 +1,5 @@
+"""Signs assertions of decisions for upstreams. This package's name has the settings alone."""
+
+from authz.adapters.assertions.settings import AssertionSettings
+
+__all__ = ["AssertionSettings"]

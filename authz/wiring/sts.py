@@ -1,0 +1,276 @@
+"""Opens the parts of the token service: those of a server that decide, and what signs.
+
+Nothing runs before ``start``: until then there is no thread, no socket and no open file.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import gethostname
+from typing import Any, Final
+
+from authz.adapters.audit import AuditSettings
+from authz.adapters.audit.chain.key import ChainKeyError
+from authz.adapters.audit.log import AuditLog
+from authz.adapters.introspection import Introspections
+from authz.adapters.keys.folder import KeyFolder
+from authz.adapters.keys.store import KeyStore
+from authz.adapters.metrics import Metrics
+from authz.adapters.signing.private_key import SigningKeyError
+from authz.adapters.signing.signer import Signer
+from authz.adapters.status_lists import StatusLists
+from authz.adapters.sts.limits import IN_FLIGHT, THREADS
+from authz.adapters.sts.own_keys import OwnKeys
+from authz.adapters.sts_settings import StsSettings
+from authz.adapters.tls import ServerTls, TlsError
+from authz.adapters.tls_settings import TlsSettings
+from authz.config import Config
+from authz.core.delegation.dpop import DpopVerifier
+from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need, StatusListNeeded
+from authz.core.sts.service import TokenService
+from authz.edge.bulkhead import Bulkhead
+from authz.edge.check_pool import CheckPool
+from authz.edge.clock import Clock
+from authz.edge.issuing import IssuingParts, IssuingSnapshot, TokenIssuing
+from authz.edge.learning import (
+    IntrospectionLearner,
+    KeyLearner,
+    Learner,
+    StatusListLearner,
+)
+from authz.transports.clients import ClientAuthenticator
+from authz.wiring.asked import prepare_introspections
+from authz.wiring.files import BuildError, read_redaction
+from authz.wiring.policy import build_policy
+from authz.wiring.policy_version import compute_policy_version
+from authz.wiring.shared import SharedState, open_shared
+from authz.wiring.snapshot import Lookups, build_key_sources, read_nonces
+
+# What a second log of the same server is called: both may be on one machine, with one config.
+_OWN_NAME: Final = "sts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StsParts:
+    """The parts that answer token requests; the HTTP server is not among them.
+
+    Attributes:
+        settings: those of the config's ``sts`` at the start.
+        audit, keys, introspections, status_lists, shared, metrics, pool, bulkhead: as ``Parts``.
+        tls: our certificate, and the CAs of agents.
+        signer: signs tokens.
+        own_keys: the keys of all issuers, our own among them.
+        check: tells which agent a certificate proves.
+        issuing: answers requests by the config in force.
+    """
+
+    settings: StsSettings
+    audit: AuditLog
+    keys: KeyStore
+    introspections: Introspections
+    status_lists: StatusLists
+    shared: SharedState
+    metrics: Metrics
+    pool: CheckPool
+    bulkhead: Bulkhead
+    tls: ServerTls
+    signer: Signer
+    own_keys: OwnKeys
+    check: ClientAuthenticator
+    issuing: TokenIssuing
+
+    def start(self) -> None:
+        """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
+        self.shared.start()
+        self.audit.start()
+        self.keys.start()
+        self.status_lists.start()
+        self.tls.start()
+        self.pool.start()
+
+    def reconfigure(self, config: Config) -> str:
+        """Put another config into force, all or nothing; return the version of its policy.
+
+        Raises BuildError, KeyStoreError: then nothing has changed.
+        """
+        settings = sts_settings(config)
+        snapshot = _snapshot(config, self)
+        clients = prepare_introspections(self.introspections, config)
+        try:
+            plan = self.signer.plan(settings, settings.lifetime)
+        except SigningKeyError as error:
+            raise BuildError(f"sts: {error}") from None
+        self.keys.reconfigure(_key_sources(config))  # all of them or none
+        self.introspections.reconfigure(clients)
+        self.status_lists.reconfigure(config.issuers)
+        self.shared.reconfigure(config)
+        self.signer.take(plan)
+        self.check.reconfigure(agent_domains(config))
+        self.issuing.snapshot = snapshot
+        return snapshot.policy_version
+
+
+def sts_settings(config: Config) -> StsSettings:
+    """Return the settings of the token service. Raises BuildError without any."""
+    if config.sts is None:
+        raise BuildError("the config has no section sts: it says how tokens are made, and for whom")
+    return config.sts
+
+
+def agent_domains(config: Config) -> tuple[str, ...]:
+    """Return the trust domains for whose agents the clients' CAs may vouch. Raises BuildError."""
+    return sts_settings(config).tls.trust_domains or config.trust_domains
+
+
+@contextmanager
+def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # noqa: B008 - frozen
+    """Open the parts of a config, and close them in reverse, also if a later one can't be opened.
+
+    Raises BuildError, TlsError.
+    """
+    settings, metrics = sts_settings(config), Metrics()
+    with ExitStack() as opened:
+        # Opened first, and so closed last: until then other parts may leave records.
+        audit = opened.enter_context(closing(_open_audit(config)))
+        signer = _open_signer(settings)
+        keys = opened.enter_context(
+            closing(KeyStore(_key_sources(config), KeyFolder(config.key_cache)))
+        )
+        tls = opened.enter_context(closing(_open_tls(settings)))
+        shared = opened.enter_context(open_shared(config))
+        pool = opened.enter_context(closing(CheckPool(THREADS, IN_FLIGHT)))
+        bulkhead = Bulkhead(IN_FLIGHT // 2, pool.lend)
+        introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
+        introspections.reconfigure(prepare_introspections(introspections, config))
+        lists = StatusLists(
+            keys, keys.outdate, metrics.status_list_fetched, clock.wall, clock.monotonic
+        )
+        lists.reconfigure(config.issuers)
+        opened.enter_context(closing(lists))
+        own_keys = OwnKeys(settings.issuer, signer.jwks, keys)
+        facts = Lookups(keys, introspections, lists, shared.nonces)
+        works_with = IssuingParts(
+            signer=signer,
+            learners=_learners(keys, introspections, lists),
+            single_uses=shared.single_uses,
+            bulkhead=bulkhead,
+            audit=audit,
+            generation=lambda: keys.generation + shared.revocations.generation,
+            clock=clock,
+        )
+        snapshot = build_issuing(config, own_keys, facts, shared)
+        yield StsParts(
+            settings=settings,
+            audit=audit,
+            keys=keys,
+            introspections=introspections,
+            status_lists=lists,
+            shared=shared,
+            metrics=metrics,
+            pool=pool,
+            bulkhead=bulkhead,
+            tls=tls,
+            signer=signer,
+            own_keys=own_keys,
+            check=ClientAuthenticator(tls, agent_domains(config), clock.wall),
+            issuing=TokenIssuing(snapshot, works_with),
+        )
+
+
+def _snapshot(config: Config, parts: StsParts) -> IssuingSnapshot:
+    facts = Lookups(parts.keys, parts.introspections, parts.status_lists, parts.shared.nonces)
+    return build_issuing(config, parts.own_keys, facts, parts.shared)
+
+
+def build_issuing(
+    config: Config, own_keys: OwnKeys, facts: Lookups, shared: SharedState
+) -> IssuingSnapshot:
+    """Compile a version of the settings. Raises BuildError."""
+    settings = sts_settings(config)
+    service = TokenService(
+        settings,
+        config.token,
+        config.issuers,
+        build_policy(config),
+        keys=own_keys,
+        revocations=shared.revocations,
+        proofs=DpopVerifier(config.token.dpop, read_nonces(config, facts)),
+        answers=facts.answers,
+        lists=facts.lists,
+    )
+    return IssuingSnapshot(
+        service,
+        settings.token_endpoint,
+        compute_policy_version(config),
+        read_redaction(config.audit.redact),
+    )
+
+
+def _learners(
+    keys: KeyStore, introspections: Introspections, lists: StatusLists
+) -> Mapping[type[Need], Learner[Any]]:
+    return {
+        KeyNeeded: KeyLearner(keys),
+        IntrospectionNeeded: IntrospectionLearner(introspections),
+        StatusListNeeded: StatusListLearner(lists),
+    }
+
+
+def _key_sources(config: Config) -> dict[str, Any]:
+    """Return the sources of other issuers' keys: our own are not fetched from ourselves."""
+    sources = build_key_sources(config)
+    sources.pop(sts_settings(config).issuer, None)
+    return sources
+
+
+def _open_signer(settings: StsSettings) -> Signer:
+    try:
+        return Signer(settings, settings.lifetime)
+    except SigningKeyError as error:
+        raise BuildError(f"sts: {error}") from None
+
+
+def _open_tls(settings: StsSettings) -> ServerTls:
+    files = TlsSettings.model_construct(
+        certificate=settings.tls.certificate,
+        private_key=settings.tls.private_key,
+        client_ca=settings.tls.client_ca,
+        allowed_callers=(),
+    )
+    try:
+        return ServerTls(files, "sts.tls")
+    except TlsError as error:
+        raise BuildError(error.of("sts.tls")) from None
+
+
+def _open_audit(config: Config) -> AuditLog:
+    try:
+        return AuditLog(audit_settings(config.audit))
+    except ChainKeyError as error:
+        raise BuildError(str(error)) from None
+
+
+def audit_settings(settings: AuditSettings) -> AuditSettings:
+    """Return the settings of the token service's log, which may share files with the server's.
+
+    Lines of several processes may go to one file. But a chain and a spool are one process' own.
+    """
+    changes: dict[str, Any] = {}
+    if settings.chain is not None:
+        name = f"{settings.chain.name or gethostname()}.{_OWN_NAME}"
+        changes["chain"] = settings.chain.model_copy(update={"name": name})
+    if settings.sinks:
+        changes["sinks"] = tuple(
+            sink
+            if sink.spool is None
+            else sink.model_copy(
+                update={
+                    "spool": sink.spool.model_copy(
+                        update={"folder": str(Path(sink.spool.folder) / _OWN_NAME)}
+                    )
+                }
+            )
+            for sink in settings.sinks
+        )
+    return settings.model_copy(update=changes)
