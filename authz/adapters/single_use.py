@@ -1,4 +1,4 @@
-"""Refuses a second use of a DPoP proof (RFC 9449 section 11.1) or of a token for one request.
+"""Refuses a second use of a DPoP proof (RFC 9449 section 11.1), of a token, or of an approval.
 
 The store keeps the marks, for all replicas or for this process alone. What it can't say for certain
 is refused, unless the settings let this process's own marks count while a shared store is away.
@@ -94,22 +94,22 @@ class SingleUses:
 
         Waits for ``seconds`` at most. ``attempt`` names the HTTP request: a proxy may ask again for
         the same request. ``agent`` is the SPIFFE ID of the agent that makes its proofs, of which it
-        has a share; "" for nobody's. Raises Denied: DPOP_PROOF or TOKEN_USED if another request
-        used it or its time has ended, OVERLOADED if no more marks can be kept or no time is left,
-        and STORE_UNAVAILABLE if the store can't say for certain.
+        has a share; "" for nobody's. Raises Denied: DPOP_PROOF, TOKEN_USED or APPROVAL_REQUIRED if
+        another request used it or its time has ended, OVERLOADED if no more marks can be kept or no
+        time is left, and STORE_UNAVAILABLE if the store can't say for certain.
         """
         if seconds < MIN_SECONDS:
             raise Denied(Reason.OVERLOADED, "no time is left before the caller's deadline")
         result, detail = self._used_by(agent, once, attempt, now, seconds)
         self._counter.add((once.kind, result))
         if detail:
-            raise _refusal(once.kind, result, detail)
+            raise _refusal(once, result, detail)
 
     def _used_by(
         self, agent: str, once: SingleUse, attempt: bytes, now: float, seconds: float
     ) -> tuple[UseResult, str]:
         """Return what becomes of a use, as ``_used``: of proofs an agent has its share at most."""
-        # Tokens are as many as their issuer makes.
+        # Tokens, and the approvals in them, are as many as their issuer makes.
         is_counted = bool(agent) and once.kind is UseKind.PROOF
         try:
             if is_counted:
@@ -165,9 +165,9 @@ def _named(once: SingleUse) -> bytes:
     return once.kind.encode() + once.key
 
 
-def _refusal(kind: UseKind, result: UseResult, detail: str) -> Denied:
+def _refusal(once: SingleUse, result: UseResult, detail: str) -> Denied:
     if result in _OVERLOADS.values():
         return Denied(Reason.OVERLOADED, detail)
     if result is UseResult.AWAY:
         return unavailable(detail)
-    return Denied(kind.reason, detail)
+    return Denied(once.kind.reason, detail, approvals=once.approvals)

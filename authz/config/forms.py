@@ -27,6 +27,7 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         r"^[A-Za-z0-9._-]{1,128}$": _NAME,
         r"^[A-Za-z0-9_.-]{1,64}$": _MEMBER,
         **dict.fromkeys(_WORDS, _SCOPE),
+        r"^[\x21\x23-\x5b\x5d-\x7e]{1,512}$": "a URL or a name, without blanks and quotes",
         r"^[\x21-\x7e]{1,128}$": "one word of visible characters, 128 at most",
         _METHOD: 'a method in capitals, such as GET, or "*" for any',
         _LISTEN: 'an address, such as "unix:/run/authz/authz.sock" or "127.0.0.1:9191"',

@@ -8,6 +8,8 @@ of types reports it.
 from collections.abc import Iterator
 from typing import Any, Final
 
+from authz.config.approval_checks import approval_problems
+from authz.config.exchange_checks import exchange_problems
 from authz.config.merged import MergedConfig
 from authz.config.nearest import nearest_or_all
 from authz.config.problems import Problem
@@ -32,9 +34,11 @@ def reference_problems(merged: MergedConfig) -> list[Problem]:
         *_audiences(data),
         *_trust_domains(data),
         *rule_problems(data),
+        *approval_problems(data),
         *signal_problems(data),
         *upstream_problems(data),
         *sts_problems(data),
+        *exchange_problems(data),
         *_twice(merged),
         *_bundles_twice(merged),
     ]

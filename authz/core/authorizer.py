@@ -125,7 +125,8 @@ class Authorizer:
         progress.operations = operations
         progress.is_at_policy = True
         queries = [
-            PolicyQuery(agent, delegation, each, request, now) for each in progress.operations
+            PolicyQuery(agent, delegation, each, request, now, resource=route.resource)
+            for each in progress.operations
         ]
         verdict = evaluate_all(self.policy, queries)  # 3. may they, for every call
         progress.shadows = verdict.shadows

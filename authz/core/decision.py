@@ -14,11 +14,13 @@ from math import inf
 
 import msgspec
 
+from authz.core.approval_request import ApprovalRequest
 from authz.core.choice import Choice
 from authz.core.needs import Need
 from authz.core.parties import Actor, Agent, Delegation, Mode
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import Operation
+from authz.core.single_use import SingleUse
 from authz.core.upstream_token import STRIPPED, Upstream, UpstreamCredential
 
 __all__ = [
@@ -98,12 +100,14 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         headers: (name, values) of the headers that these rules give to the upstream.
         spendings: of these rules' budgets, each budget once; nearly always none.
+        single_uses: the approvals that these rules use up, each once; nearly always none.
     """
 
     agent_rule: str
     principal_rule: str
     headers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     spendings: tuple[Spending, ...] = ()
+    single_uses: tuple[SingleUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
         shadows: notes on what other policies would have decided.
         by_policy: whether policy refused it, after the caller and the delegation were known.
         needs: the missing key or status, if fetching it may change the decision; else None.
+        approvals: all that the client must ask for, for APPROVAL_REQUIRED.
         token_hash: the digest of the token that was presented, "" if none was read.
     """
 
@@ -160,6 +165,7 @@ class Deny(msgspec.Struct, frozen=True, gc=False):
     by_policy: bool = False
     needs: Need | None = None
     token_hash: str = ""
+    approvals: tuple[ApprovalRequest, ...] = ()
 
     def explained(self, more: str) -> "Deny":
         """Return the same refusal with more detail for operators."""
@@ -210,6 +216,7 @@ class Progress(msgspec.Struct, gc=False):
             by_policy=self.is_at_policy,
             needs=denied.needs,
             token_hash=self.delegation.token_hash if self.delegation else denied.token_hash,
+            approvals=denied.approvals,
         )
 
 

@@ -8,6 +8,7 @@ agent or principal. ``Denied.detail`` is for operators and stays in the audit lo
 from enum import Enum
 from typing import Final, Self
 
+from authz.core.approval_request import ApprovalRequest
 from authz.core.needs import Need
 
 # google.rpc.Code for ``CheckResponse.status.code``. Anything but 0 refuses; Envoy answers the
@@ -202,6 +203,7 @@ _JSONRPC_CODES: Final = {
     Reason.METHOD_UNKNOWN: -32601,
 }
 REFUSED: Final = -32001  # a refusal, for which JSON-RPC has no code
+URL_ELICITATION_REQUIRED: Final = -32042  # of MCP 2025-11-25: the client opens pages, and retries
 RETRY_AFTER: Final = "retry-after"  # the header of RFC 9110 section 10.2.3
 BEARER: Final = "Bearer"  # authentication schemes: RFC 6750
 DPOP_SCHEME: Final = "DPoP"  # RFC 9449 section 7.1
@@ -219,6 +221,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         headers: further headers of the answer, such as ``("dpop-nonce", "...")``.
         rule: the policy's rule that denied, or that came nearest to an allow; "" for none.
         needs: the missing key or status, if fetching it may change the decision; else None.
+        approvals: all that the client must ask for, for APPROVAL_REQUIRED.
         token_hash: the digest of the refused token, as in ``Delegation``; "" if none was read.
     """
 
@@ -232,6 +235,7 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         headers: tuple[tuple[str, str], ...] = (),
         rule: str = "",
         needs: Need | None = None,
+        approvals: tuple[ApprovalRequest, ...] = (),
     ) -> None:
         """Refuse for a reason; ``detail`` is for operators only."""
         super().__init__(reason.code, detail)
@@ -242,4 +246,5 @@ class Denied(Exception):  # noqa: N818 - it is a verdict, not an error
         self.headers = headers
         self.rule = rule
         self.needs = needs
+        self.approvals = approvals
         self.token_hash = ""

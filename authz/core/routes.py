@@ -68,6 +68,7 @@ class Route:
         trusts_headers: whether MCP headers may stand in for a missing body.
         extra_members: further members of model calls, which the operator knows to be harmless.
         refuses_by_message: whether policy refuses with HTTP status 200 and an error in the message.
+        resource: its resource, as tokens name it; "" without one.
         origin: the resource's origin, in one spelling; "" without a resource.
         takes_svid_alone: whether a request without any credential is the agent's own there.
         parameters: auth-params of challenges, which say where to get a token: the URL of the
@@ -87,6 +88,7 @@ class Route:
     needs_proof: bool = False
     acr_values: tuple[str, ...] = ()
     max_age_seconds: float | None = None
+    resource: str = ""
     origin: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
     accept_ambiguous: Forms = frozenset()
@@ -224,6 +226,7 @@ def _route(settings: RouteSettings) -> Route:
         needs_proof=settings.proof is Need.REQUIRED,
         acr_values=settings.acr_values,
         max_age_seconds=settings.max_age,
+        resource=resource or "",
         origin=url_origin(resource) if resource else "",
         parameters=((RESOURCE_METADATA, metadata_url(resource)),) if resource else (),
         accept_ambiguous=_with_implied(frozenset(settings.accept_ambiguous)),

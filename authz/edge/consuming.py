@@ -72,7 +72,8 @@ class Consumption:
         self, allow: Allow, attempt: bytes, left: Callable[[], float], *, spends: bool
     ) -> Allow:
         agent = allow.agent.spiffe_id.text
-        for use in allow.delegation.single_uses:  # 6. (RFC 9449 section 11.1)
+        # 6. (RFC 9449 section 11.1)
+        for use in (*allow.delegation.single_uses, *allow.permit.single_uses):
             self._single_uses.use(use, attempt, self._clock.wall(), left(), agent=agent)
         if not spends or not allow.permit.spendings:
             return allow
@@ -81,4 +82,5 @@ class Consumption:
 
 def takes_any(allow: Allow) -> bool:
     """Tell whether an allow consumes anything."""
-    return bool(allow.delegation.single_uses or allow.permit.spendings)
+    permit = allow.permit
+    return bool(allow.delegation.single_uses or permit.spendings or permit.single_uses)

@@ -20,12 +20,16 @@ from authz.core.routes import ROUTE
 from authz.edge.cache import CacheEntry
 from authz.edge.cache_settings import CacheSettings
 from authz.edge.clock import Moment
+from authz.edge.consuming import takes_any
 from authz.edge.rendering import NO_OPERATION, RenderedDecision
 from authz.edge.snapshot import Snapshot
 
 _TARGETS: Final = 1024  # hosts and methods in use; some 1 KB each
-# Refusals that end without any change that the cache sees: a key is published, or time passes.
-_PASSING: Final = frozenset({Reason.TOKEN_KEY_UNKNOWN, Reason.BUDGET_EXHAUSTED})
+# Refusals that end without any change that the cache sees: a key is published, time passes, or the
+# request that used an approval is tried again.
+_PASSING: Final = frozenset(
+    {Reason.TOKEN_KEY_UNKNOWN, Reason.BUDGET_EXHAUSTED, Reason.APPROVAL_REQUIRED}
+)
 _PATH: Final = b'"path":'
 _NO_TEXT: Final = encode_text("")
 _NOTHING: Final = encode_operation(NO_OPERATION)
@@ -34,8 +38,7 @@ _NOTHING: Final = encode_operation(NO_OPERATION)
 def _ttl(decision: Decision, settings: CacheSettings) -> float:
     """Return the seconds to cache a decision, 0 if another try could change it at once."""
     if isinstance(decision, Allow):
-        is_counted = decision.delegation.single_uses or decision.permit.spendings
-        return 0.0 if is_counted else settings.ttl
+        return 0.0 if takes_any(decision) else settings.ttl
     if decision.scheme == DPOP_SCHEME:  # about a proof, which is for one request
         return 0.0
     if decision.reason is Reason.TOKEN_USED:  # but not by a retry of the request that used it

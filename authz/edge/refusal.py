@@ -1,16 +1,22 @@
 """Builds the body of a refusal, in the form that clients of each protocol read."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
+from authz.core.approval_request import ApprovalRequest
 from authz.core.decision import Deny
-from authz.core.reason import REFUSED, RETRY_AFTER
+from authz.core.reason import REFUSED, RETRY_AFTER, URL_ELICITATION_REQUIRED
 from authz.core.request import MessageProtocol
 from authz.edge.challenge import told_parameters
 
 JSON: Final = "application/json"
+# Of the arguments of a call that an answer repeats: an authorization request has a similar limit,
+# and an answer must not become as large as the largest body.
+_MAX_TOLD_BYTES: Final = 16 * 1024
+_MAX_IN_URL_BYTES: Final = 2048  # percent-encoded up to three times as long; servers read 8 KiB
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -39,7 +45,7 @@ def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
     told = f"{reason.code}: {reason.message}{_scopes(deny)}"
     if protocol is MessageProtocol.OPENAI:  # as its clients print it
         error = {"message": told, "type": "agent_authz", "param": None, "code": reason.code}
-        return Body(JSON, _json({"error": error | {"decision_id": decision_id}}))
+        return Body(JSON, _json({"error": error | {"decision_id": decision_id}, **_remedy(deny)}))
     if protocol:
         code = reason.jsonrpc_code
         if code == REFUSED and protocol is not MessageProtocol.MCP:
@@ -49,9 +55,62 @@ def build_body(deny: Deny, protocol: MessageProtocol, decision_id: str) -> Body:
             code = reason.http_status
         # A gateway that asks about messages answers with HTTP 200: no challenge, no headers.
         told_data = dict(told_parameters(deny)) | dict(_retry_after(deny))
-        data = {"reason": reason.code, "decision_id": decision_id, **told_data}
+        data = {"reason": reason.code, "decision_id": decision_id, **told_data, **_remedy(deny)}
+        if elicitations := _elicitations(deny, decision_id):
+            code, data = URL_ELICITATION_REQUIRED, {**data, "elicitations": elicitations}
         return Body(JSON, "", _json({"code": code, "message": told, "data": data}), told)
+    if deny.approvals:
+        data = {"error": reason.error, "reason": reason.code, "message": reason.message}
+        return Body(JSON, _json({**data, "decision_id": decision_id, **_remedy(deny)}))
     return Body(_TEXT, f"{reason.code}: {reason.message}\ndecision: {decision_id}\n")
+
+
+def _remedy(deny: Deny) -> dict[str, Any]:
+    """Return what the client may ask its authorization server for, nothing if nothing helps.
+
+    The members are those of draft-zehavi-oauth-rar-metadata-04, sections 5.1 and 5.2.
+    """
+    if not deny.approvals:
+        return {}
+    types = list(dict.fromkeys(asked.type for asked in deny.approvals))
+    told: dict[str, Any] = {"authorization_details_types_required": {"allOf": types}}
+    elements = [asked.element for asked in deny.approvals]
+    if sum(map(len, elements)) <= _MAX_TOLD_BYTES:
+        told["authorization_details"] = list(map(msgspec.Raw, elements))
+    return told
+
+
+def asks_for_urls(deny: Deny) -> bool:
+    """Tell whether the client is asked to open a page, which it reads in an error alone."""
+    return any(map(_can_open, deny.approvals))
+
+
+def _can_open(asked: ApprovalRequest) -> bool:
+    return bool(asked.url) and len(asked.element) <= _MAX_IN_URL_BYTES
+
+
+def _elicitations(deny: Deny, decision_id: str) -> list[dict[str, str]]:
+    """Return the pages to open (MCP 2025-11-25, "URL Elicitation Required Error")."""
+    return [
+        {
+            "mode": "url",
+            "elicitationId": _numbered(decision_id, at),
+            "url": _filled(asked, _numbered(decision_id, at)),
+            "message": f"{asked.about} needs your approval.",
+        }
+        for at, asked in enumerate(deny.approvals)
+        if _can_open(asked)
+    ]
+
+
+def _numbered(decision_id: str, at: int) -> str:
+    return f"{decision_id}-{at}" if at else decision_id
+
+
+def _filled(asked: ApprovalRequest, elicitation_id: str) -> str:
+    details = quote(b"[%b]" % asked.element, safe="")
+    url = asked.url.replace("{id}", elicitation_id)
+    return url.replace("{authorization_details}", details)
 
 
 def _retry_after(deny: Deny) -> Iterator[tuple[str, int]]:

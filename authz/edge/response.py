@@ -16,7 +16,7 @@ from authz.core.request import MessageProtocol
 from authz.edge.challenge import challenge_for
 from authz.edge.header_settings import HeaderSettings
 from authz.edge.identity_headers import NO_NAMES, HeaderShape, IdentityHeaders
-from authz.edge.refusal import NO_BODY, Body, build_body
+from authz.edge.refusal import NO_BODY, Body, asks_for_urls, build_body
 
 # As long as an id, so that lengths around it stay right. Random, so that no client can write it
 # into a claim and get its own text cut.
@@ -109,7 +109,9 @@ class Responder:
             shape, values = self._identity.of(decision, ID_PLACE)
             return Response(None, values, described, shape)
         body = build_body(decision, protocol, ID_PLACE)
-        status = _OK if decision.by_message else decision.reason.http_status
+        # Clients take an answer with another status for a failure of the transport.
+        by_message = decision.by_message or asks_for_urls(decision)
+        status = _OK if by_message else decision.reason.http_status
         names, values = zip(*self._refusal_headers(decision, body), strict=True)
         return Response(decision.reason, values, described, HeaderShape(names), status, body)
 

@@ -80,7 +80,7 @@ class Snapshot:
     """One version of the settings, compiled: replaced as a whole, never changed.
 
     Attributes:
-        has_one_time_tokens: whether some issuer's tokens are for one request each.
+        has_single_uses: whether some tokens, or some approvals, are for one request each.
         assertions: signs what upstreams get; None without ``assertions`` in the config.
         exchanges: exchanges tokens for upstreams; None if no issuer exchanges any.
     """
@@ -94,7 +94,7 @@ class Snapshot:
     recorded_headers: frozenset[str] = frozenset()
     credential_headers: frozenset[str] = frozenset()
     decision_point: DecisionPoint | None = None
-    has_one_time_tokens: bool = False
+    has_single_uses: bool = False
     assertions: Assertions | None = None
     exchanges: Exchanges | None = None
     cache: DecisionCache = field(init=False)

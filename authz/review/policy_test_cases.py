@@ -37,6 +37,7 @@ _REASONS: Final = (
     Reason.POLICY_DENIED,
     Reason.SCOPE,
     Reason.STEP_UP,
+    Reason.APPROVAL_REQUIRED,
     Reason.AGENT_UNKNOWN,
     Reason.AGENT_SUSPENDED,
     Reason.METHOD_UNKNOWN,

@@ -6,8 +6,10 @@ request than was recorded, its decision is unknown, and is not guessed.
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Final
 
 from authz.config import Config
+from authz.core.approval import DETAILS
 from authz.core.decision import Permit, Verdict
 from authz.core.policy.message_evaluation import evaluate_all
 from authz.core.policy.query import PolicyQuery
@@ -119,8 +121,9 @@ class _Replay:
             verdict = Verdict(denied)
         outcome = verdict.outcome
         is_allow = isinstance(outcome, Permit)
-        # Without arguments, conditions on them refuse: so an allow holds with any arguments.
-        if not is_allow and any(self._reads_arguments(case) for case in cases):
+        # Without arguments, conditions on them refuse, and without approvals, what asks for one: so
+        # an allow holds with any of them.
+        if not is_allow and any(self._reads_unrecorded(case) for case in cases):
             self._leave(record, cases)
             return
         if is_allow == record.is_allow:
@@ -147,7 +150,7 @@ class _Replay:
 
     def _unknown(self, record: RecordedDecision, cases: list[PolicyQuery]) -> Reads:
         """Return the inputs that the policy would read for these cases, but the record may lack."""
-        missing = self._reads - self._recorded[record.policy_version]
+        missing = self._reads - self._recorded[record.policy_version] - _NEVER_RECORDED
         if not missing:
             return missing
         return missing & Reads.union(map(self._read_for, cases))
@@ -157,17 +160,25 @@ class _Replay:
         matched = self._matched.get(case.delegation.issuer, NOTHING)
         return Reads.union((matched, *(rule.reads for rule in self._rules(case))))
 
-    def _reads_arguments(self, case: PolicyQuery) -> bool:
-        """Tell whether a rule about the operation reads arguments, which no record holds."""
+    def _reads_unrecorded(self, case: PolicyQuery) -> bool:
+        """Tell whether a rule about the operation reads arguments or approvals.
+
+        No record holds these.
+        """
         call = case.operation.call
-        if call is None or not self._policy.reads_arguments(call):
-            return False
-        return any(rule.reads_arguments and rule.is_about(call) for rule in self._rules(case))
+        reads = call is not None and self._policy.reads_arguments(call)
+        return any(
+            (rule.approved is not None or (reads and rule.reads_arguments)) and rule.is_about(call)
+            for rule in self._rules(case)
+        )
 
     def _rules(self, case: PolicyQuery) -> Iterator[Rule]:
         agents = (entry.rules for entry in self._policy.agents.of(case.agent.spiffe_id))
         for rules in {*agents, *self._held.get(case.delegation.issuer, ())}:
             yield from rules.find(case.operation)
+
+
+_NEVER_RECORDED: Final = Reads(claims=frozenset({DETAILS}))
 
 
 def _as_recorded(record: RecordedDecision) -> ReplayGroup:

@@ -22,6 +22,7 @@ from authz.server.watches import build_watches
 from authz.transports.opening import open_transport
 from authz.transports.transport import TransportParts
 from authz.wiring.parts import Parts, open_parts
+from authz.wiring.publishing import KeyPublication
 from authz.wiring.signals import open_signals
 
 TICK_SECONDS: Final = 0.2
@@ -35,6 +36,7 @@ FIXED_SECTIONS: Final = (
     *("server", "admin", "audit", "traces", "store"),
     *("replay", "revocations", "signals", "key_cache"),
 )
+FIXED_KEYS: Final = (("assertions", "listen"), ("assertions", "tls"))  # of their sections
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -78,6 +80,8 @@ class ServerProcess:
         self._signals = (
             open_signals(config, parts.keys, parts.shared.store) if worker == 0 else None
         )
+        # It publishes keys, too.
+        self._publication = KeyPublication(config, parts.assertion_keys) if worker == 0 else None
         metrics = build_metrics(parts, self._reload, self._liveness, self._signals)
         self._admin = AdminServer(
             admin or config.admin.listen,
@@ -100,6 +104,8 @@ class ServerProcess:
         self._admin.start()
         if self._signals is not None:
             self._signals.start()
+        if self._publication is not None:
+            self._publication.start()
         self._beat()
         for watch in self._watches:
             watch.start()
@@ -212,12 +218,16 @@ class ServerProcess:
 
         Raises BuildError, KeyStoreError: then the old config stays in force.
         """
+        if self._publication is not None:
+            self._publication.prepare(config)
         version = self._parts.reconfigure(config, candidate)
+        if self._publication is not None:
+            self._publication.take(config)
         if _fixed(config) != _fixed(self._config):
             _log.warning(
                 "changes to %s and %s take effect at the next start",
-                ", ".join(FIXED_SECTIONS[:-1]),
-                FIXED_SECTIONS[-1],
+                ", ".join((*FIXED_SECTIONS, *map(".".join, FIXED_KEYS[:-1]))),
+                ".".join(FIXED_KEYS[-1]),
             )
         self._config = config
         _warn_of_shadow(config)
@@ -246,6 +256,8 @@ class ServerProcess:
             watch.stop()
         if self._signals is not None:
             self._signals.close()
+        if self._publication is not None:
+            self._publication.close()
         self._transport.stop(0)
         self._admin.close()
 
@@ -288,4 +300,6 @@ def _warn_of_shadow(config: Config) -> None:
 
 
 def _fixed(config: Config) -> tuple[object, ...]:
-    return tuple(getattr(config, section) for section in FIXED_SECTIONS)
+    sections = [getattr(config, section) for section in FIXED_SECTIONS]
+    keys = [getattr(getattr(config, section), key, None) for section, key in FIXED_KEYS]
+    return *sections, *keys

@@ -10,12 +10,14 @@ from prometheus_client.registry import Collector
 
 from authz.adapters.audit.log import AuditStatus
 from authz.adapters.budgets import SpenderStatus
+from authz.adapters.exchange import ExchangesStatus
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import Metrics, gauge
 from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.signals.signals import Signals
 from authz.adapters.signals.status import NOTHING_HEARD, SignalStatus
+from authz.adapters.signing.signer import SigningStatus
 from authz.adapters.single_use import SingleUseStatus
 from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.store.store import StoreStatus
@@ -31,12 +33,14 @@ from authz.server.reload import ConfigReload, ReloadStatus
 from authz.server.status_families import (
     audit_families,
     budget_family,
+    exchange_families,
     introspection_families,
     key_families,
     process_families,
     reload_families,
     revocation_families,
     signal_families,
+    signing_families,
     single_use_families,
     snapshot_families,
     status_list_families,
@@ -74,6 +78,7 @@ class ReportingParts:
     service: Part[SnapshotStatus]
     keys: Part[Sequence[SourceStatus]]
     introspections: Part[Sequence[IntrospectionStatus]]
+    exchanges: Part[ExchangesStatus]
     store: Part[StoreStatus]
     single_uses: Part[SingleUseStatus]
     status_lists: Part[Sequence[StatusListStatus]]
@@ -85,6 +90,7 @@ class ReportingParts:
     pool: Part[PoolStatus]
     bulkhead: Part[BulkheadStatus]
     signals: SignalsPart | None = None
+    signing: Part[SigningStatus | None]
     reload: Part[ReloadStatus]
     liveness: Part[LivenessStatus]
     log: Part[LogStatus | None]
@@ -113,6 +119,7 @@ class ProcessMetrics(Collector):
         senders_keys = () if signals is None else signals.key_sources()
         yield from key_families([*parts.keys.status(), *senders_keys])
         yield from introspection_families(parts.introspections.status())
+        yield from exchange_families(parts.exchanges.status())
         yield from single_use_families(parts.single_uses.status())
         yield from status_list_families(parts.status_lists.status())
         yield from revocation_families(parts.revocations.status())
@@ -124,6 +131,7 @@ class ProcessMetrics(Collector):
         yield from signal_families(
             NOTHING_HEARD if parts.signals is None else parts.signals.status()
         )
+        yield from signing_families(parts.signing.status())
         yield from reload_families(parts.reload.status())
         yield from process_families(parts.liveness.status(), parts.log.status())
         yield gauge(
@@ -141,6 +149,7 @@ def build_metrics(
         service=parts.service,
         keys=parts.keys,
         introspections=parts.introspections,
+        exchanges=parts.exchanges,
         single_uses=parts.shared.single_uses,
         status_lists=parts.status_lists,
         revocations=parts.shared.revocations,
@@ -152,6 +161,7 @@ def build_metrics(
         pool=parts.pool,
         bulkhead=parts.bulkhead,
         signals=signals,
+        signing=parts.assertion_keys,
         reload=reload,
         liveness=liveness,
         log=ProcessLog(),

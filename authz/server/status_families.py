@@ -8,11 +8,13 @@ from prometheus_client.core import Metric
 from authz import __version__
 from authz.adapters.audit.log import AuditStatus
 from authz.adapters.budgets import SpenderStatus, SpendResult
+from authz.adapters.exchange import ExchangesStatus
 from authz.adapters.introspection import IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import counter, gauge
 from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.signals.status import SignalStatus
+from authz.adapters.signing.signer import SigningStatus
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListStatus
 from authz.adapters.store.store import StoreStatus
@@ -66,6 +68,15 @@ def introspection_families(endpoints: Sequence[IntrospectionStatus]) -> Iterator
         "authz_introspection_breaker_open",
         *(((endpoint.issuer,), endpoint.is_cut_off) for endpoint in endpoints),
     )
+
+
+def exchange_families(status: ExchangesStatus) -> Iterator[Metric]:
+    """Yield the families of token endpoints where tokens are exchanged."""
+    yield gauge(
+        "authz_exchange_breaker_open",
+        *(((endpoint.issuer,), endpoint.is_cut_off) for endpoint in status.endpoints),
+    )
+    yield gauge("authz_exchange_memory_bytes", ((), status.kept_bytes))
 
 
 def single_use_families(status: SingleUseStatus) -> Iterator[Metric]:
@@ -160,6 +171,25 @@ def tls_families(status: TlsStatus | None) -> Iterator[Metric]:
     else:
         yield _of_changes("authz_tls_reloads", status)
         yield gauge(name, ((), status.not_after))
+
+
+def signing_families(status: SigningStatus | None) -> Iterator[Metric]:
+    """Yield the families of the keys that sign our own tokens, None if nothing is signed."""
+    found = [] if status is None else [status]
+    yield gauge(
+        "authz_signing_keys",
+        *(((str(use),), count) for s in found for use, count in s.published.items()),
+    )
+    yield gauge(
+        "authz_signing_key_next_timestamp_seconds",
+        *(((), s.next_at) for s in found if s.next_at is not None),
+    )
+    yield counter(
+        "authz_signing_key_reloads",
+        *((("taken",), s.taken) for s in found),
+        *((("refused",), s.refused) for s in found),
+    )
+    yield gauge("authz_signing_key_refused", *(((), s.is_failing) for s in found))
 
 
 def signal_families(status: SignalStatus) -> Iterator[Metric]:

@@ -27,13 +27,18 @@ def build_watches(
     """Return a thread for the file of revocations, one for the config, and one for the store.
 
     The file's must never wait, as a line counts at once. Reading a config takes long, and the store
-    may let its thread wait.
+    may let its thread wait. Files of signing keys are the config's: a new key has minutes.
     """
     beat, revocations = liveness.beat, parts.shared.revocations
     revocations.file.progress = partial(beat, REVOCATIONS)  # half a million lines take long
+
+    def look_at_config() -> bool:
+        is_pending = reload.look()
+        return parts.assertion_keys.look() or is_pending
+
     watches = (
         PeriodicThread(REVOCATIONS, revocations.refresh, REVOCATIONS_SECONDS, beat),
-        PeriodicThread(CONFIG, reload.look, CONFIG_SECONDS, beat),
+        PeriodicThread(CONFIG, look_at_config, CONFIG_SECONDS, beat),
     )
     if revocations.store is None:
         return watches

@@ -1,7 +1,8 @@
-"""Builds the clients of remote parties: introspection endpoints, and a decision point."""
+"""Builds the clients of remote parties: endpoints of issuers, and a decision point."""
 
 from collections.abc import Callable, Mapping
 
+from authz.adapters.exchange import Exchanges, TokenExchanger
 from authz.adapters.introspection import IntrospectionClient, Introspections
 from authz.adapters.oauth_client import Credential, CredentialError
 from authz.adapters.pdp.client import AuthzenClient, PdpError, PdpResult
@@ -16,6 +17,24 @@ def read_introspection_credential(issuer: IssuerSettings) -> Credential | None:
         return None
     try:
         return Credential.read(issuer.introspection, issuer.issuer)
+    except CredentialError as error:
+        raise BuildError(str(error)) from None
+
+
+def read_exchange_credential(issuer: IssuerSettings) -> Credential | None:
+    """Read the credential for an issuer's token endpoint. Raises BuildError."""
+    if issuer.exchange is None:
+        return None
+    try:
+        return Credential.read(issuer.exchange, issuer.issuer)
+    except CredentialError as error:
+        raise BuildError(str(error)) from None
+
+
+def prepare_exchanges(exchanges: Exchanges, config: Config) -> TokenExchanger | None:
+    """Return what exchanges tokens by a config, None without ``exchange``. Raises BuildError."""
+    try:
+        return exchanges.prepare(config.issuers, config.token)
     except CredentialError as error:
         raise BuildError(str(error)) from None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from authz.adapters.audit.chain.key import ChainKeyError
 from authz.adapters.audit.identity import WorkerIdentity
 from authz.adapters.audit.log import AuditLog
+from authz.adapters.exchange import Exchanges
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
@@ -24,7 +25,7 @@ from authz.edge.bulkhead import Bulkhead
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
 from authz.edge.service import CheckService, ServiceParts
-from authz.wiring.asked import prepare_introspections
+from authz.wiring.asked import prepare_exchanges, prepare_introspections
 from authz.wiring.files import BuildError, read_redaction
 from authz.wiring.shared import SharedState, open_shared
 from authz.wiring.snapshot import Lookups, build_key_sources, build_snapshot
@@ -43,6 +44,7 @@ class Parts:
         audit: writes a record of each decision.
         keys: the issuers' keys, fetched in the background.
         introspections: the issuers' answers about opaque tokens, requested when they are needed.
+        exchanges: the tokens that issuers gave for upstreams, requested when they are needed.
         status_lists: the issuers' status lists, fetched when needed, then in the background.
         tls: our certificate, None if proxies connect without TLS.
         shared: what replicas share through the store, or this process has alone.
@@ -58,6 +60,7 @@ class Parts:
     audit: AuditLog
     keys: KeyStore
     introspections: Introspections
+    exchanges: Exchanges
     status_lists: StatusLists
     tls: ServerTls | None
     shared: SharedState
@@ -87,6 +90,7 @@ class Parts:
         Returns the policy's version. Raises BuildError, KeyStoreError: then nothing has changed.
         """
         assertion_keys = self.assertion_keys.prepare(config)
+        exchanger = prepare_exchanges(self.exchanges, config)
         snapshot = build_snapshot(
             config,
             Lookups(self.keys, self.introspections, self.status_lists, self.shared.nonces),
@@ -94,13 +98,12 @@ class Parts:
             self.metrics.pdp_asked,
             candidate,
             redaction=self.service.snapshot.renderer.redaction,
-            upstreams=UpstreamParts(
-                assertion_keys.signer, count_assertion=self.metrics.assertion_made
-            ),
+            upstreams=UpstreamParts(assertion_keys.signer, exchanger, self.metrics.assertion_made),
         )
         clients = prepare_introspections(self.introspections, config)
         self.keys.reconfigure(build_key_sources(config))  # all of them or none
         self.introspections.reconfigure(clients)
+        self.exchanges.reconfigure(exchanger)
         self.status_lists.reconfigure(config.issuers)
         self.shared.reconfigure(config)
         self.assertion_keys.take(assertion_keys)
@@ -136,10 +139,13 @@ def open_parts(
         bulkhead = Bulkhead(server.max_waiting, pool.lend)
         introspections = Introspections(keys, metrics.introspected, clock.wall, clock.monotonic)
         introspections.reconfigure(prepare_introspections(introspections, config))
+        exchanges = Exchanges(keys, metrics.exchanged, clock.wall, clock.monotonic)
+        exchanger = prepare_exchanges(exchanges, config)
+        exchanges.reconfigure(exchanger)
         status_lists = opened.enter_context(
             closing(_open_status_lists(config, keys, metrics, clock))
         )
-        assertion_keys = AssertionKeys(config)
+        assertion_keys = AssertionKeys(config, clock.wall)
         # The most expensive part comes last, when the cheap checks have passed.
         snapshot = build_snapshot(
             config,
@@ -148,7 +154,7 @@ def open_parts(
             metrics.pdp_asked,
             candidate,
             redaction=read_redaction(config.audit.redact),
-            upstreams=UpstreamParts(assertion_keys.signer, count_assertion=metrics.assertion_made),
+            upstreams=UpstreamParts(assertion_keys.signer, exchanger, metrics.assertion_made),
         )
         works_with = ServiceParts(
             keys=keys,
@@ -168,6 +174,7 @@ def open_parts(
             audit=audit,
             keys=keys,
             introspections=introspections,
+            exchanges=exchanges,
             status_lists=status_lists,
             tls=tls,
             shared=shared,

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Final
 
+from authz.adapters.assertions import assertion_header
 from authz.adapters.audit.records.redaction import Redaction
 from authz.adapters.keys.fetcher import KeySourceConfig
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.pdp.client import PdpResult
 from authz.config import Config
+from authz.core.approval import DETAILS
 from authz.core.authorizer import Authorizer, RevocationCheck
 from authz.core.bounded_map import Unchanging
 from authz.core.delegation.credential import token_reads
@@ -37,7 +39,7 @@ from authz.wiring.asked import build_decision_point
 from authz.wiring.files import MIN_SECRET_BYTES, read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
-from authz.wiring.upstreams import UpstreamParts, assertion_header, build_assertions
+from authz.wiring.upstreams import UpstreamParts, build_assertions
 
 # Of the memory for tokens: known callers hold the same texts, but no claims.
 PART_OF_CALLERS: Final = 4
@@ -156,20 +158,21 @@ def build_snapshot(
         (token.header,),
         token.dpop.algorithms,
         tuple(sorted(policy.added_headers)),
-        assertion_header(config),
+        assertion_header(config.assertions, config.headers.prefix),
     )
     version = compute_policy_version(config)
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies, authorizer.routes),
-        renderer=Renderer(responder, version, reads.claims, redaction),
+        # Approvals hold arguments of calls, which records never do.
+        renderer=Renderer(responder, version, reads.claims - {DETAILS}, redaction),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,
         recorded_headers=reads.recorded,
         credential_headers=reads.credentials,
         decision_point=build_decision_point(config, count_pdp),
-        has_one_time_tokens=any(issuer.one_time for issuer in config.issuers),
+        has_single_uses=any(issuer.one_time for issuer in config.issuers) or policy.uses_approvals,
         assertions=build_assertions(config, upstreams),
         exchanges=upstreams.exchanges,
     )
@@ -192,8 +195,9 @@ def build_inputs(
     With the pipeline's ``routes``, the reader and the pipeline read each target once.
     """
     reads = build_reads(config, policies)
-    listed = config.headers.removed_names
-    owned = owned_headers(config.headers.prefix).union(filter(None, [assertion_header(config)]))
+    prefix, listed = config.headers.prefix, config.headers.removed_names
+    assertion = assertion_header(config.assertions, prefix)
+    owned = owned_headers(prefix).union(filter(None, [assertion]))
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),

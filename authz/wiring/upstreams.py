@@ -1,11 +1,13 @@
 """Builds what makes credentials for upstreams: the signer of assertions, by the config in force."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from authz.adapters.assertions import assertion_header
 from authz.adapters.assertions.assertions import AssertionResult, Assertions, TokenSigner
 from authz.adapters.signing.private_key import SigningKeyError
-from authz.adapters.signing.signer import Signer, SigningPlan
+from authz.adapters.signing.signer import Signer, SigningPlan, SigningStatus
 from authz.config import Config
 from authz.edge.snapshot import Exchanges
 from authz.wiring.files import BuildError
@@ -46,9 +48,11 @@ class AssertionKeys:
         signer: signs with them; None while the config has no assertions.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Read the config's keys. Raises BuildError."""
+    def __init__(self, config: Config, wall: Callable[[], float] = time.time) -> None:
+        """Read the config's keys; ``wall`` returns unix seconds. Raises BuildError."""
+        self._wall = wall
         self.signer: Signer | None = None
+        self._latest: Signer | None = None  # stays when a config has no assertions any more
         self.take(self.prepare(config))
 
     def prepare(self, config: Config) -> PreparedKeys:
@@ -58,7 +62,7 @@ class AssertionKeys:
             return PreparedKeys()
         try:
             if signer is None:
-                return PreparedKeys(Signer(settings, settings.lifetime))
+                return PreparedKeys(Signer(settings, settings.lifetime, self._wall))
             return PreparedKeys(signer, signer.plan(settings, settings.lifetime))
         except SigningKeyError as error:
             raise BuildError(f"assertions: {error}") from None
@@ -66,15 +70,21 @@ class AssertionKeys:
     def take(self, prepared: PreparedKeys) -> None:
         """Put the keys into use. What an earlier key has signed stays verifiable."""
         self.signer = prepared.signer
+        self._latest = prepared.signer or self._latest
         if prepared.signer is not None and prepared.plan is not None:
             prepared.signer.take(prepared.plan)
 
+    def look(self) -> bool:
+        """Put changed key files into use; tell whether to check again soon."""
+        return self._latest is not None and self._latest.look()
 
-def assertion_header(config: Config) -> str:
-    """Return the name of the header that carries assertions, "" if the config has none."""
-    if config.assertions is None:
-        return ""
-    return config.assertions.header_name(config.headers.prefix)
+    def jwks(self) -> bytes:
+        """Return the public keys as a JWK Set, also while assertions of an earlier config end."""
+        return b'{"keys": []}' if self._latest is None else self._latest.jwks()
+
+    def status(self) -> SigningStatus | None:
+        """Return the state of the keys, None if there never were any."""
+        return None if self._latest is None else self._latest.status()
 
 
 def build_assertions(config: Config, parts: UpstreamParts) -> Assertions | None:
@@ -88,7 +98,7 @@ def build_assertions(config: Config, parts: UpstreamParts) -> Assertions | None:
     return Assertions(
         parts.signer,
         settings.issuer,
-        assertion_header(config),
+        assertion_header(settings, config.headers.prefix),
         settings.lifetime,
         parts.count_assertion,
     )

@@ -33,7 +33,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "issuers": ("which-issuer", "keys-and-certificates", "opaque-tokens", "status-lists"),
     "agents": ("allow-lists",),
     "principals": ("allow-lists",),
-    "grants": ("allow-lists", "tools-and-models", "budgets"),
+    "grants": ("allow-lists", "tools-and-models", "budgets", "approve-calls"),
     "conditions": ("../reference/conditions",),
     "routes": ("routes", "tools-and-models"),
     "pdp": ("decision-point",),

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization import PrivateFormat as Form
 
 from authz.adapters.signing import SigningKeySettings, SigningSettings
-from authz.adapters.signing.algorithm import SigningAlgorithm
+from authz.adapters.signing_algorithm import SigningAlgorithm
 from authz.adapters.signing.private_key import (
     SigningKeyError,
     make_signing_key,

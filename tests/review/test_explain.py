@@ -73,6 +73,21 @@ def test_what_the_upstream_gets(config: Path, capsys: pytest.CaptureFixture[str]
         assert (words in capsys.readouterr().out) is is_told
 
 
+def test_what_is_made_for_the_upstream(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An allow says for whom an assertion or a token would be made, and with which scopes."""
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
+    call += ["--scope", f"{READ} other"]
+    route = ("routes", "finance")
+    given = {"issuer": "https://authz.corp.example", "make": "k.pem", "insecure": True}
+    asserts = LAB.with_(("assertions",), given).with_((*route, "upstream_token"), "assert")
+    edit(config, asserts.with_((*route, "assertion"), {"scopes": [READ]}))
+    capsys.readouterr()
+
+    assert run(*call) == 0
+    words = "the upstream gets an assertion for https://mcp.corp.example/finance, with the scopes: "
+    assert f"{words}{READ}\n" in capsys.readouterr().out
+
+
 def test_budgets(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Explain shows the budget of each rule, says what the request needs of it, and spends none."""
     edit(config, LAB.with_((*AT_READ_RULE, "budget"), {"limit": 1, "per": "agent", "window": "1h"}))

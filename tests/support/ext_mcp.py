@@ -12,7 +12,7 @@ from authz.edge.agentgateway import McpGuardrails
 from lab.config_builder import LAB
 from lab.mesh import TRAVEL
 from support.canary import canary
-from support.world import PATIENCE_SECONDS, World
+from support.world import CREDENTIALS, PATIENCE_SECONDS, World
 
 PATH = "/mcp"
 # Two servers behind one gateway. The agent may use github for alice; of jira nothing but a session.
@@ -129,7 +129,7 @@ class Gateway:
         """Ask about a call."""
         data = message if isinstance(message, bytes) else message.SerializeToString()
         answer = methods.answer(self._edge.check_request, data, lambda: deadline)
-        canary.note("answer", answer)
+        canary.note("answer", _without_credential(answer))
         return pb.McpRequestResult.FromString(answer)
 
     def show(
@@ -140,6 +140,15 @@ class Gateway:
         answer = methods.answer(self._edge.check_response, data, lambda: deadline)
         canary.note("answer", answer)
         return pb.McpResponseResult.FromString(answer)
+
+
+def _without_credential(answer: bytes) -> bytes:
+    """Return an answer without the headers' credential for an upstream: its only place."""
+    result = pb.McpRequestResult.FromString(answer)
+    for header in result.header_mutation.set:
+        if header.key in CREDENTIALS:
+            header.value = b""
+    return result.SerializeToString()
 
 
 def reason_of(answer: Message) -> str:

@@ -110,7 +110,8 @@ class ScriptedServer:
                     self.close_connection = True
 
             def do_POST(self) -> None:
-                outer.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+                self.body = self.rfile.read(int(self.headers["content-length"]))
+                outer.bodies.append(self.body)
                 self.do_GET()
 
             def log_message(self, *_: object) -> None:

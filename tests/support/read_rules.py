@@ -17,6 +17,7 @@ from authz.core.request import Call, CallKind, MessageProtocol, Operation, Reque
 from authz.core.spiffe import SpiffeId
 
 AGENT, EARLIER, ISSUER = "spiffe://td/agent", "spiffe://td/earlier", "https://issuer.example"
+TYPE = "https://corp.example/authz/call"
 CONDITIONS = ConditionSettings(headers=("x-env", "x-team"), claims=("level", "org"))
 BOTH = Reads(headers=frozenset(CONDITIONS.headers), claims=frozenset(CONDITIONS.claims))
 NOW = 1_800_000_000.0
@@ -77,6 +78,19 @@ KEYS: dict[str, list[tuple[dict[str, Any], Reads]]] = {
             NOTHING,
         ),
     ],
+    "approval": [
+        ({"approval": {"type": TYPE, "arguments": ()}}, of_claims("authorization_details")),
+        (
+            {
+                "approval": {"type": TYPE, "url": "https://approve.example", "once": False},
+                "mcp": {"tools": ("pay",)},
+            },
+            Reads(
+                headers=frozenset({"mcp-protocol-version"}),
+                claims=frozenset({"authorization_details"}),
+            ),
+        ),
+    ],
     "mcp": [({"mcp": {"tools": ("pay",)}}, NOTHING), ({"mcp": {"tools": ("*",)}}, NOTHING)],
     "a2a": [({"a2a": {"methods": ("SendMessage",), "skills": ("pay",)}}, NOTHING)],
     "models": [
@@ -113,16 +127,31 @@ def entry_of(match: Mapping[str, Any]) -> PrincipalEntry:
 
 
 HEADERS = ("x-env", "x-team", "x-other", "authorization", "dpop", "x-forwarded-client-cert")
-CLAIMS = ("acr", "auth_time", "level", "org", "dept", "groups", "roles", "other")
+CLAIMS = (
+    "authorization_details",
+    "acr",
+    "auth_time",
+    "level",
+    "org",
+    "dept",
+    "groups",
+    "roles",
+    "other",
+)
 _values = st.sampled_from(["prod", "a", "a,prod", "gold", "b"])
 _claim: st.SearchStrategy[object] = st.sampled_from(
-    ["gold", "a", NOW - 1, NOW - 99, {"dept": "a"}, ["a", "b"], {}, None, True]
+    [
+        *("gold", "a", NOW - 1, NOW - 99, {"dept": "a"}, ["a", "b"], {}, None, True),
+        [{"type": TYPE, "actions": ["tools/call"], "identifier": "pay", "arguments": {"a": 1}}],
+        [{"type": TYPE, "actions": ["GET"], "identifier": "/x"}],
+    ]
 )
 _marks: st.SearchStrategy[dict[str, object]] = st.sampled_from(
     [{}, {}, {"hasgroups": True}, {"_claim_names": {"level": "s"}}]
 )
 _calls = [
     Call("tools/call", CallKind.TOOL, "pay"),
+    Call("tools/call", CallKind.TOOL, "pay", arguments=b'{"a":1}'),
     Call("tools/call", CallKind.TOOL, ""),
     Call("SendMessage", CallKind.SKILL, "pay"),
     Call("chat/completions", CallKind.MODEL, "m"),

@@ -29,6 +29,8 @@ from support.canary import canary
 HOST = "mcp.corp.example"
 BALANCE = "/finance/balance"
 READ = "balance:read"
+# The headers of an allow that may hold tokens.
+CREDENTIALS = ("x-agent-assertion", "x-decision", "authorization")
 # For what comes by itself, and at once on a quiet machine. It is no measure of how soon that is: on
 # a busy one everything takes ten times as long. It is less than what a test may take in all.
 PATIENCE_SECONDS: Final = 60.0
@@ -119,7 +121,7 @@ class World(AbstractContextManager["World"]):
         """Ask the core, and return the parsed answer."""
         raw = data if isinstance(data, bytes) else data.SerializeToString()
         answer = methods.answer(self.authorization, raw, lambda: deadline)
-        canary.note("answer", answer)
+        canary.note("answer", without_credential(answer))
         return pb.CheckResponse.FromString(answer)
 
     def ask(self, token: str | None = None, **changes: Any) -> pb.CheckResponse:
@@ -131,6 +133,15 @@ class World(AbstractContextManager["World"]):
         """Return the records of the audit log once everything was written."""
         wait_until(lambda: not self.audit.status().queued)
         return whole_records(self.audit_path)
+
+
+def without_credential(answer: bytes) -> bytes:
+    """Return an answer without the headers' credential for an upstream: its only place."""
+    message = pb.CheckResponse.FromString(answer)
+    held = [one.header for one in message.ok_response.headers if one.header.key in CREDENTIALS]
+    for header in held:
+        header.value, header.raw_value = "", b""
+    return message.SerializeToString() if held else answer
 
 
 def check_request(

@@ -1,5 +1,5 @@
 """Signs assertions of decisions for upstreams. This package's name has the settings alone."""
 
-from authz.adapters.assertions.settings import AssertionSettings
+from authz.adapters.assertions.settings import AssertionSettings, assertion_header
 
-__all__ = ["AssertionSettings"]
+__all__ = ["AssertionSettings", "assertion_header"]

@@ -57,10 +57,6 @@ class AssertionSettings(SigningSettings):
     trying. Anyone on the path between can give upstreams other keys.
     """
 
-    def header_name(self, prefix: str) -> str:
-        """Return the name of the header, ``prefix`` being that of the identity headers."""
-        return self.header or prefix + HEADER
-
     @model_validator(mode="after")
     def _is_free(self) -> Self:
         if self.header in _TAKEN:
@@ -79,3 +75,11 @@ class AssertionSettings(SigningSettings):
         if is_plaintext(self.issuer) and not self.insecure:
             raise MisfitError("must be an https:// URL, or set insecure: true", "issuer")
         return self
+
+
+def assertion_header(settings: AssertionSettings | None, prefix: str) -> str:
+    """Return the name of the header that carries assertions, "" if the config has none.
+
+    ``prefix`` is that of the identity headers.
+    """
+    return "" if settings is None else settings.header or prefix + HEADER

@@ -25,11 +25,12 @@ from authz.core.upstream_token import UpstreamCredential, UpstreamToken
 
 __all__ = [
     "Count",
+    "EndpointStatus",
     "ExchangeClient",
     "ExchangeMemory",
     "ExchangeResult",
-    "ExchangeStatus",
     "Exchanges",
+    "ExchangesStatus",
     "TokenExchanger",
 ]
 # While a new token is fetched, decisions with the old are remembered for so long.
@@ -37,7 +38,7 @@ _RENEWING_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class ExchangeStatus:
+class EndpointStatus:
     """The state of an issuer's token endpoint.
 
     Attributes:
@@ -49,6 +50,14 @@ class ExchangeStatus:
     issuer: str
     is_cut_off: bool
     calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangesStatus:
+    """The state of all token endpoints, and the bytes of the tokens that are remembered."""
+
+    endpoints: tuple[EndpointStatus, ...]
+    kept_bytes: int
 
 
 class TokenExchanger:
@@ -180,17 +189,13 @@ class Exchanges:
         """Show the state of other clients from now on."""
         self._exchanger = exchanger or TokenExchanger({}, TokenSettings(), self._clock[0])
 
-    def status(self) -> tuple[ExchangeStatus, ...]:
-        """Return the state of each endpoint."""
-        return tuple(
-            ExchangeStatus(name, client.is_cut_off, client.calls)
+    def status(self) -> ExchangesStatus:
+        """Return the state of each endpoint, and of the memory."""
+        endpoints = tuple(
+            EndpointStatus(name, client.is_cut_off, client.calls)
             for name, client in self._exchanger.clients.items()
         )
-
-    @property
-    def kept_bytes(self) -> int:
-        """The bytes of the tokens that are remembered, about."""
-        return self._memory.held_bytes
+        return ExchangesStatus(endpoints, self._memory.held_bytes)
 
     def _counted(self, issuer: str, result: ExchangeResult, seconds: float | None) -> None:
         with self._lock:

@@ -203,7 +203,8 @@ class ExchangeClient:
             return CallOutcome(self._exchanged(question), ExchangeResult.EXCHANGED)
         except RefusedError as refused:
             return CallOutcome(
-                Refused(Reason.EXCHANGE_REFUSED, f"{self._name} refuses the exchange: {refused}"), ExchangeResult.DENIED
+                Refused(Reason.EXCHANGE_REFUSED, f"{self._name} refuses the exchange: {refused}"),
+                ExchangeResult.DENIED,
             )
         # An odd answer about one token must not open the breaker for others.
         except (AnswerError, TooLargeError) as error:

@@ -7,7 +7,7 @@ thread has its own counters of decisions, since ``+= 1`` is not atomic, and a sc
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import product
 from typing import Final
@@ -16,6 +16,7 @@ from prometheus_client.core import Exemplar, Metric
 
 from authz.adapters.assertions.assertions import AssertionResult
 from authz.adapters.audit.records.line import CacheUse
+from authz.adapters.exchange import ExchangeResult
 from authz.adapters.introspection import IntrospectionResult
 from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.metrics.families import BUCKETS_SECONDS
@@ -55,15 +56,22 @@ class _Shard:
         self.refused: dict[str, int] = {}
 
 
-class _Introspections:
-    """The numbers of an issuer's introspection endpoint."""
+class _Calls:
+    """The numbers of an issuer's endpoint, with the results that its calls may have."""
 
     __slots__ = ("buckets", "results", "seconds")
 
-    def __init__(self) -> None:
-        self.results = dict.fromkeys(IntrospectionResult, 0)
+    def __init__(self, results: Iterable[str]) -> None:
+        self.results = dict.fromkeys(results, 0)
         self.buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self.seconds = 0.0
+
+    def count(self, result: str, seconds: float | None) -> None:
+        """Count a question, and the seconds of its call, None without a call."""
+        self.results[result] += 1
+        if seconds is not None:
+            self.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+            self.seconds += seconds
 
 
 class Metrics:
@@ -81,7 +89,8 @@ class Metrics:
         self._pdp_results = dict.fromkeys(PdpResult, 0)
         self._pdp_buckets = [0] * (len(BUCKETS_SECONDS) + 1)
         self._pdp_seconds = 0.0
-        self._introspections: dict[str, _Introspections] = {}
+        self._introspections: dict[str, _Calls] = {}
+        self._exchanges: dict[str, _Calls] = {}
         self._status_lists: dict[str, dict[StatusListResult, int]] = {}
         # The last of each bucket, by use of the cache: a slot is set in one step.
         self._exemplars: list[list[Exemplar | None]] = [
@@ -156,11 +165,11 @@ class Metrics:
 
     def introspected(self, issuer: str, result: IntrospectionResult, seconds: float | None) -> None:
         """Count a question to an issuer's introspection endpoint, as ``pdp_asked``."""
-        counted = self._introspections.setdefault(issuer, _Introspections())
-        counted.results[result] += 1
-        if seconds is not None:
-            counted.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
-            counted.seconds += seconds
+        self._introspections.setdefault(issuer, _Calls(IntrospectionResult)).count(result, seconds)
+
+    def exchanged(self, issuer: str, result: ExchangeResult, seconds: float | None) -> None:
+        """Count a question to an issuer's token endpoint, as ``pdp_asked``."""
+        self._exchanges.setdefault(issuer, _Calls(ExchangeResult)).count(result, seconds)
 
     def status_list_fetched(self, issuer: str, result: StatusListResult) -> None:
         """Count a fetch of a status list of an issuer, as ``pdp_asked``."""
@@ -183,7 +192,12 @@ class Metrics:
         results = self._pdp_results.items()
         yield counter("authz_pdp_calls", *(((result,), count) for result, count in results))
         yield histogram("authz_pdp_duration_seconds", ((), self._pdp_buckets, self._pdp_seconds))
-        yield from self._introspected()
+        yield from _asked(
+            "authz_introspection_calls",
+            "authz_introspection_duration_seconds",
+            self._introspections,
+        )
+        yield from _asked("authz_exchanges", "authz_exchange_duration_seconds", self._exchanges)
         yield counter(
             "authz_status_list_fetches",
             *(
@@ -194,21 +208,6 @@ class Metrics:
         )
         yield counter("authz_callers_refused", ((), self._callers_refused))
         yield counter("authz_calls_ended", *(((key,), n) for key, n in self._calls_ended.items()))
-
-    def _introspected(self) -> Iterator[Metric]:
-        issuers = list(self._introspections.items())
-        yield counter(
-            "authz_introspection_calls",
-            *(
-                ((issuer, result), count)
-                for issuer, counted in issuers
-                for result, count in counted.results.items()
-            ),
-        )
-        yield histogram(
-            "authz_introspection_duration_seconds",
-            *(((issuer,), counted.buckets, counted.seconds) for issuer, counted in issuers),
-        )
 
     def _refusals(self) -> Metric:
         total: Counter[str] = Counter()
@@ -239,3 +238,20 @@ class Metrics:
                 for at, label in enumerate(CacheUse)
             ),
         )
+
+
+def _asked(calls: str, durations: str, counted: Mapping[str, _Calls]) -> Iterator[Metric]:
+    """Yield the families of issuers' endpoints: their calls, and the durations of these."""
+    issuers = list(counted.items())
+    yield counter(
+        calls,
+        *(
+            ((issuer, result), count)
+            for issuer, of_issuer in issuers
+            for result, count in of_issuer.results.items()
+        ),
+    )
+    yield histogram(
+        durations,
+        *(((issuer,), of_issuer.buckets, of_issuer.seconds) for issuer, of_issuer in issuers),
+    )

@@ -36,6 +36,26 @@ FAMILIES: Final[dict[str, Family]] = {
         ("agent",),
         "Refusals of an agent with a proven identity: the first 100 agents, (others) for the rest",
     ),
+    "authz_signing_keys": Family(
+        _GAUGE,
+        ("use",),
+        "Published keys of the tokens that we sign: the current one, next ones, and previous ones",
+    ),
+    "authz_signing_key_next_timestamp_seconds": Family(
+        _GAUGE,
+        (),
+        "When another key begins to sign; no sample if none is due",
+    ),
+    "authz_signing_key_reloads": Family(
+        _COUNTER,
+        ("result",),
+        "Changed files of signing keys: taken, or refused as they hold no valid key",
+    ),
+    "authz_signing_key_refused": Family(
+        _GAUGE,
+        (),
+        "1 while the file of a signing key can't be used, and its last valid key stays in use",
+    ),
     "authz_assertions": Family(
         _COUNTER,
         ("result",),
@@ -64,8 +84,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_single_uses": Family(
         _COUNTER,
         ("kind", "result"),
-        "Uses of DPoP proofs and one-time tokens: passed, passed_locally (the store was away), used"
-        " (before), away, full, busy (too many waited), ended (while it waited)",
+        "Uses of DPoP proofs, one-time tokens and approvals: passed, passed_locally (the store was"
+        " away), used (before), away, full, busy (too many waited), ended (while it waited)",
     ),
     "authz_cache_entries": Family(_GAUGE, (), "Decisions in the cache"),
     "authz_keys": Family(
@@ -118,6 +138,26 @@ FAMILIES: Final[dict[str, Family]] = {
         _GAUGE,
         ("issuer",),
         "1 while a circuit breaker is open: some agent's questions failed and are not sent",
+    ),
+    "authz_exchanges": Family(
+        _COUNTER,
+        ("issuer", "result"),
+        "Exchanges of clients' tokens for upstreams' tokens at an issuer's token endpoint",
+    ),
+    "authz_exchange_duration_seconds": Family(
+        _HISTOGRAM,
+        ("issuer",),
+        "Duration of calls to an issuer's token endpoint",
+    ),
+    "authz_exchange_breaker_open": Family(
+        _GAUGE,
+        ("issuer",),
+        "1 while a circuit breaker is open: some agent's exchanges failed and are not tried",
+    ),
+    "authz_exchange_memory_bytes": Family(
+        _GAUGE,
+        (),
+        "Memory of the exchanged tokens that are remembered",
     ),
     "authz_budgets": Family(
         _COUNTER,

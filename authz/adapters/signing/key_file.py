@@ -1,5 +1,8 @@
 """Reads the file of a private key, and tells when it holds another."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 from authz.adapters.files import FileView, StabilityTimer, look, read_at_rest
 from authz.adapters.signing.private_key import (
     MAX_KEY_BYTES,
@@ -52,6 +55,32 @@ class KeyFile:
         else:
             self.key, self.fault = self._found, ""
         return before != (self.key, self.fault)
+
+
+def check_key_files(paths: Sequence[str]) -> None:
+    """Require that the last file has a key, and none before it the same. Raises SigningKeyError."""
+    path, key = paths[-1], read_signing_key(paths[-1])
+    for other in paths[:-1]:
+        with suppress(SigningKeyError):  # it is told as the last of the paths up to it
+            if read_signing_key(other).kid == key.kid:
+                break
+    else:
+        return
+    raise SigningKeyError(shared(path, other))
+
+
+def shared(path: str, other: str) -> str:
+    """Say that two files have the same key, which would sign on when its time is over."""
+    return f"{path} holds the same key as {other}: make another for it"
+
+
+def read_signing_key(path: str) -> SigningKey:
+    """Read a key from its file as it is now, at rest or not. Raises SigningKeyError."""
+    view, pem = look(path, MAX_KEY_BYTES)
+    key = _parsed(pem, path, view.error)
+    if isinstance(key, SigningKeyError):
+        raise key
+    return key
 
 
 def _read(path: str) -> SigningKey:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from authz.adapters.pem_files import PRIVATE_KEY, told
-from authz.adapters.signing.algorithm import SigningAlgorithm
+from authz.adapters.signing_algorithm import SigningAlgorithm
 from authz.core.jose.jwk import proof_key
 from authz.core.told_error import ToldError
 

@@ -14,11 +14,11 @@ from math import inf
 from pathlib import Path
 from typing import Any, Final
 
-from authz.adapters.signing.algorithm import SigningAlgorithm
-from authz.adapters.signing.key_file import KeyFile
+from authz.adapters.signing.key_file import KeyFile, shared
 from authz.adapters.signing.private_key import SigningKey, SigningKeyError, make_signing_key
 from authz.adapters.signing.settings import SigningKeySettings, SigningSettings
 from authz.adapters.signing.timeline import KeyUse, Stage, Timeline, kept_seconds
+from authz.adapters.signing_algorithm import SigningAlgorithm
 
 _log: Final = logging.getLogger("authz.signing")
 
@@ -182,5 +182,5 @@ def _shared_key(files: Sequence[KeyFile], place: int) -> str:
     file = files[place]
     for other in files:
         if other is not file and other.key == file.key:
-            return f"{file.path} holds the same key as {other.path}: make another for it"
+            return shared(file.path, other.path)
     return ""

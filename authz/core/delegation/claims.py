@@ -267,6 +267,7 @@ def _longest(name: str) -> int:
 
 
 def read_scopes(members: Mapping[str, Any], name: str) -> frozenset[str]:
+    """Return the scopes in a claim, a line or a list of words. Raises Denied(TOKEN_CLAIM)."""
     value = members.get(name, "")
     if value == "":
         return frozenset()

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from authz.core.choice import Need
 from authz.core.decision import Actor, Agent, Delegation, Mode
 from authz.core.delegation.actor import check_current_actor, read_chain
 from authz.core.delegation.claims import check_plain_kind, name_in, read_scopes
@@ -17,7 +18,6 @@ from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.delegation.times import check_times
 from authz.core.delegation.verifier import check_signature, find_key
-from authz.core.choice import Need
 from authz.core.jose.jws import parse_compact
 from authz.core.jose.key_set import KeySet
 from authz.core.reason import Denied, Reason
@@ -103,23 +103,32 @@ def _check_subject(claims: Mapping[str, Any], expected: ExchangeExpected) -> Non
 def _check_actors(claims: Mapping[str, Any], expected: ExchangeExpected) -> None:
     """Require that an ``act`` names the agent, after the same earlier actors; none left out."""
     chain, delegation = read_chain(claims, expected.issuer), expected.delegation
-    if expected.actor and chain:
-        sender, *rest = chain
-        if sender.subject != expected.actor:
+    if chain and expected.actor:
+        if chain[0].subject != expected.actor:
             raise Denied(Reason.ACTOR_MISMATCH, "its current actor is not that of the actor token")
-        chain = tuple(rest)
-        if not chain and delegation.mode is not Mode.ACT:  # the client's token had no act either
-            return
+        chain = chain[1:]
     if not chain:
-        is_owed = expected.settings.actor is Need.REQUIRED and delegation.mode is not Mode.AUTONOMOUS
-        if is_owed or (expected.actor and "act" in claims):
+        if _owes_agent(claims, expected):
             raise Denied(Reason.ACTOR_MISSING, "it has no act that names the agent")
         return
     check_current_actor(chain[0], expected.issuer, expected.agent)
-    if _names(chain[1:], expected.issuer.issuer) != _names(
-        delegation.actors[1:], delegation.issuer
-    ):
-        raise Denied(Reason.ACTOR_MISMATCH, "its earlier actors are not those of the client's token")
+    before = _names(delegation.actors[1:], delegation.issuer)
+    if _names(chain[1:], expected.issuer.issuer) != before:
+        detail = "its earlier actors are not those of the client's token"
+        raise Denied(Reason.ACTOR_MISMATCH, detail)
+
+
+def _owes_agent(claims: Mapping[str, Any], expected: ExchangeExpected) -> bool:
+    """Tell whether a token that does not name the agent leaves out an actor that it should name.
+
+    An ``act`` with the actor of our actor token alone does, unless the client's token had none.
+    """
+    mode = expected.delegation.mode
+    if mode is Mode.AUTONOMOUS:
+        return False
+    if "act" in claims and mode is Mode.ACT:
+        return True
+    return expected.settings.actor is Need.REQUIRED
 
 
 def _names(actors: tuple[Actor, ...], own: str) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ would accept more than was granted.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from authz.core.approval import DETAILS, MAX_ELEMENTS
 from authz.core.delegation.settings import IssuerSettings
 from authz.core.delegation.status_list import read_reference
 from authz.core.reason import Denied, Reason
@@ -15,7 +16,7 @@ from authz.core.reason import Denied, Reason
 _STATUS: Final = "status"
 _CLAIMS: Final = (  # in this order: the first that is found is named
     _STATUS,  # token status lists: it may be revoked
-    "authorization_details",  # RFC 9396: what it may be used for
+    DETAILS,  # RFC 9396: what it may be used for
     "crit",  # claims that must be understood (OpenID Federation)
     *("cdnicrit", "cdniip", "cdniuc"),  # RFC 9246: the same, and its client and URIs
     "exi",  # RFC 9200: expires so many seconds after it is first seen
@@ -36,10 +37,32 @@ def check_restrictions(members: Mapping[str, Any], issuer: IssuerSettings) -> No
     for name in _CLAIMS:
         if name == _STATUS and issuer.status_list is not None:
             read_reference(members, issuer)
+        elif name == DETAILS and issuer.approval_types:
+            _check_details(members, issuer)
         elif name in members and name not in issuer.accept_unchecked:
             raise Denied(
                 Reason.TOKEN_CLAIM, f"its {name} restricts it, and this server can't check that"
             )
+
+
+def _check_details(members: Mapping[str, Any], issuer: IssuerSettings) -> None:
+    """Refuse authorization details that may be anything but approvals. Raises Denied(TOKEN_CLAIM).
+
+    An approval adds to what the token may be used for, and restricts nothing else. Whether an
+    element of such a type approves a call is for the rules that ask for it.
+    """
+    if DETAILS not in members or DETAILS in issuer.accept_unchecked:
+        return
+    details = members[DETAILS]
+    if not isinstance(details, list) or len(details) > MAX_ELEMENTS:
+        detail = f"its {DETAILS} is not a list of {MAX_ELEMENTS} elements at most"
+        raise Denied(Reason.TOKEN_CLAIM, detail)
+    for element in details:
+        if not isinstance(element, dict) or element.get("type") not in issuer.approval_types:
+            detail = (
+                f"its {DETAILS} has a type that is not one of approval_types, and may restrict it"
+            )
+            raise Denied(Reason.TOKEN_CLAIM, detail)
 
 
 def check_actor(act: Mapping[str, Any], issuer: IssuerSettings) -> None:

@@ -37,6 +37,8 @@ Unchecked = Literal[
     "act.cnf",
 ]
 MAX_CLOCK_SKEW_SECONDS: Final = 120.0
+# An identifier (RFC 9396 section 2), collision-resistant ones are URIs.
+ApprovalType = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]
 _HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own use and rules, and is never an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
@@ -225,6 +227,11 @@ class IssuerSettings(Settings):
     with their values; "*" for any value. A single match is enough, and a token without a match is
     refused. Left out, the claims are those that issuers give to users alone, as the token reference
     lists them. A client's own token never shows a person.
+    """
+    approval_types: tuple[ApprovalType, ...] = Field(default=(), max_length=64)
+    """Types of authorization_details (RFC 9396) by which its tokens approve calls, as rules with
+    approval ask for. List a type only if the issuer puts it into tokens that the principal has
+    approved: a client must not get it by asking alone. Tokens with other types are refused.
     """
     accept_unchecked: tuple[Unchecked, ...] = ()
     """Restrictions that this server can't check but accepts: a token with one of these is treated

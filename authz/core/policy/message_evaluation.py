@@ -85,6 +85,11 @@ def _all_granted(outcomes: list[Permit | Denied]) -> Permit | Denied:
         if isinstance(outcome, Denied):
             return outcome
         grants.append(outcome)
+    uses = [use for grant in grants for use in grant.single_uses]
+    if len({use.key for use in uses}) < len(uses):
+        detail = "the batch makes several calls with a single approval"
+        approvals = uses[0].approvals
+        return Denied(Reason.APPROVAL_REQUIRED, detail, approvals=approvals)
     headers = {grant.headers for grant in grants}
     if len(headers) > 1:
         detail = "the calls of the batch are allowed with different headers"
@@ -94,6 +99,7 @@ def _all_granted(outcomes: list[Permit | Denied]) -> Permit | Denied:
         _joined(grant.principal_rule for grant in grants),
         headers.pop(),
         joined(spending for grant in grants for spending in grant.spendings),
+        tuple(uses),
     )
 
 

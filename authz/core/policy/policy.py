@@ -31,6 +31,7 @@ class Policy:
         rules: the compiled rules, by grant.
         reads: the headers and claims that its decisions read, and all that conditions may read.
         added_headers: names of the headers that rules give to the upstream.
+        uses_approvals: whether a rule uses up approvals.
     """
 
     def __init__(
@@ -49,6 +50,9 @@ class Policy:
         every = list(chain.from_iterable(rules.values()))
         is_reading = any(rule.mentions(CLAIMS) for rule in every)
         of_conditions = conditions.claims if is_reading else ()
+        self.uses_approvals = any(
+            rule.approved is not None and rule.approved.settings.once for rule in every
+        )
         self._standings = Standings(self.agents, self.principals, earlier_actors, of_conditions)
         self._methods = MethodIndex(every)
         of_entries = (entry.reads for entry in self.principals.entries)

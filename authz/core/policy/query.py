@@ -15,6 +15,7 @@ class PolicyQuery(msgspec.Struct, eq=False, gc=False):
     Attributes:
         agent, delegation: the results of steps 1 and 2.
         operation, request: what the caller asks for. Rules read headers by ``header`` only.
+        resource: the route's; "" if it has none.
         now: unix seconds.
         declared: what the evaluating policy reads; the policy sets it before it evaluates.
     """
@@ -25,6 +26,7 @@ class PolicyQuery(msgspec.Struct, eq=False, gc=False):
     request: Request
     now: float
     declared: Reads = NOTHING
+    resource: str = ""
     _facts: Facts | None = None
 
     def header(self, name: str) -> str | None:
@@ -39,7 +41,14 @@ class PolicyQuery(msgspec.Struct, eq=False, gc=False):
 
     def again(self) -> "PolicyQuery":
         """Return the same question, for a policy whose conditions may read other things."""
-        return PolicyQuery(self.agent, self.delegation, self.operation, self.request, self.now)
+        return PolicyQuery(
+            self.agent,
+            self.delegation,
+            self.operation,
+            self.request,
+            self.now,
+            resource=self.resource,
+        )
 
     def facts(self, headers: tuple[str, ...], claims: tuple[str, ...]) -> Facts:
         """Return what conditions may read, built once: a policy has one list of these names."""
@@ -60,8 +69,9 @@ class UnmetRequirement(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         text: says what is missing, for operators.
-        reason: POLICY_DENIED; or SCOPE or STEP_UP, which another token would satisfy.
-        parameters: auth-params of the challenge, for SCOPE and STEP_UP.
+        reason: POLICY_DENIED; or SCOPE, STEP_UP or APPROVAL_REQUIRED, which another token would
+            satisfy.
+        parameters: auth-params of the challenge, for these.
     """
 
     text: str

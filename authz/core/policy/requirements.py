@@ -3,7 +3,6 @@
 Each returns what is unmet, or None, and how long its answer is valid, since some depend on time.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
@@ -12,9 +11,11 @@ from typing import ClassVar
 from authz.core.conditions import ARGUMENTS, CLAIMS, HEADERS, Condition, ConditionFailedError
 from authz.core.decision import Effect
 from authz.core.patterns import ANY
+from authz.core.policy.approved import Approved
 from authz.core.policy.budget import Cost, CostError
 from authz.core.policy.call_matchers import CallMatcher, build_matcher
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
+from authz.core.policy.requirement import Requirement, Timeless
 from authz.core.policy.settings import ConditionSettings, RuleSettings
 from authz.core.policy.time_windows import TimeWindow
 from authz.core.reads import NOTHING, Reads
@@ -22,46 +23,6 @@ from authz.core.reason import Reason
 from authz.core.spiffe import SpiffeId, SpiffeIdError, SpiffePattern
 from authz.core.spiffe.spiffe_id import is_misspelt
 from authz.core.step_up import StepUp
-
-
-class Requirement(ABC):
-    """A single requirement of a rule.
-
-    Guarantees that its answer depends on the query alone, and on no header or claim that ``reads``
-    lacks. Input of a client or an issuer never makes it raise: unreadable input is unmet in an
-    allow and met in a deny. Does not guarantee an order of checks, nor any caching.
-    """
-
-    __slots__ = ()
-    is_of_caller: ClassVar[bool] = False
-    """Whether the answer depends on the delegation's terms alone, not on the operation and the
-    time."""
-
-    @property
-    @abstractmethod
-    def reads(self) -> Reads:
-        """The headers of the request and the claims of the token that it reads."""
-
-    @abstractmethod
-    def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
-        """Return what is unmet; None if the requirement is met.
-
-        Raises UndeclaredReadError for a header that no part of the policy declares.
-        """
-
-    @abstractmethod
-    def stable_until(self, query: PolicyQuery) -> float:
-        """Return unix seconds until which ``unmet`` surely returns the same. Raises nothing."""
-
-
-class Timeless(Requirement):
-    """A requirement whose answer does not change with time."""
-
-    __slots__ = ()
-
-    def stable_until(self, _: PolicyQuery) -> float:
-        """Return infinity."""
-        return inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,16 +242,9 @@ def build_requirements(rule: RuleSettings, conditions: ConditionSettings) -> Ite
     """Yield the requirements of a rule, the cheapest first."""
     is_deny = rule.effect is Effect.DENY
     if rule.calls is not None:
-        reads = rule.when is not None and rule.when.mentions(ARGUMENTS)
+        reads = _reads_arguments(rule)
         yield CallMatch(build_matcher(rule.calls, is_deny=is_deny, reads_arguments=reads), is_deny)
-    if rule.scopes:
-        yield Scopes(frozenset(rule.scopes))
-    if rule.max_actors is not None:
-        yield MaxActors(rule.max_actors)
-    if rule.max_token_age is not None:
-        yield MaxTokenAge(rule.max_token_age)
-    if rule.acr_values or rule.max_age is not None:
-        yield Authenticated(StepUp(rule.acr_values, rule.max_age))
+    yield from _of_token(rule)
     for name, values in rule.headers.items():
         yield Header(name, frozenset(values), is_deny)
     if rule.via is not None:
@@ -300,6 +254,30 @@ def build_requirements(rule: RuleSettings, conditions: ConditionSettings) -> Ite
     yield from _of_budget(rule)
     if rule.when is not None:
         yield When(rule.when, is_deny, conditions.headers, conditions.claims)
+    if rule.approval is not None:
+        yield Approved.of(rule.approval, _step_up(rule))
+
+
+def _reads_arguments(rule: RuleSettings) -> bool:
+    """Tell whether it allows no messages of sessions, as these have nothing to look at."""
+    mentions = rule.when is not None and rule.when.mentions(ARGUMENTS)
+    return mentions or rule.approval is not None
+
+
+def _of_token(rule: RuleSettings) -> Iterator[Requirement]:
+    """Yield what a rule requires of the token alone."""
+    if rule.scopes:
+        yield Scopes(frozenset(rule.scopes))
+    if rule.max_actors is not None:
+        yield MaxActors(rule.max_actors)
+    if rule.max_token_age is not None:
+        yield MaxTokenAge(rule.max_token_age)
+    if rule.acr_values or rule.max_age is not None:
+        yield Authenticated(_step_up(rule))
+
+
+def _step_up(rule: RuleSettings) -> StepUp:
+    return StepUp(rule.acr_values, rule.max_age)
 
 
 def _of_budget(rule: RuleSettings) -> Iterator[Requirement]:

@@ -16,17 +16,13 @@ from authz.core.hosts import cover_all, is_domain_pattern, matching_patterns
 from authz.core.pattern_tree import PatternTree, find_in_each
 from authz.core.patterns import ANY, path_pattern
 from authz.core.policy.added_headers import NONE_ADDED, AddedHeaders
+from authz.core.policy.approved import Approved
 from authz.core.policy.budget import Budget
 from authz.core.policy.call_matchers import CallMatcher
 from authz.core.policy.call_settings import KEYS
 from authz.core.policy.query import PolicyQuery, UnmetRequirement
-from authz.core.policy.requirements import (
-    CallMatch,
-    Requirement,
-    Timeless,
-    When,
-    build_requirements,
-)
+from authz.core.policy.requirement import Requirement, Timeless
+from authz.core.policy.requirements import CallMatch, When, build_requirements
 from authz.core.policy.settings import ConditionSettings, Grants, RuleSettings
 from authz.core.reads import Reads
 from authz.core.request import Call, MessageProtocol, Operation
@@ -48,6 +44,7 @@ class Rule:
         is_plain: whether it is an allow, not in shadow, whose answer never changes with time.
         is_of_caller: whether it is plain, and its answer depends on the delegation's terms alone.
         budget: what it allows in a window of time; None without a limit.
+        approved: its requirement of an approval; None without it.
     """
 
     name: str
@@ -62,6 +59,7 @@ class Rule:
     is_plain: bool
     is_of_caller: bool
     budget: Budget | None = None
+    approved: Approved | None = None
 
     @classmethod
     def of(cls, name: str, settings: RuleSettings, conditions: ConditionSettings) -> Self:
@@ -85,6 +83,7 @@ class Rule:
             is_plain,
             is_plain and all(requirement.is_of_caller for requirement in requirements),
             Budget.of(name, settings.budget, settings.calls) if settings.budget else None,
+            next((part for part in requirements if isinstance(part, Approved)), None),
         )
 
     @property
@@ -108,9 +107,17 @@ class Rule:
 
     @property
     def reads_arguments(self) -> bool:
-        """Tell whether its condition, or its budget, reads the arguments of calls."""
+        """Tell whether its condition, its budget or its approval reads the arguments of calls."""
         counts = self.budget is not None and self.budget.settings.cost is not None
-        return counts or self.mentions(ARGUMENTS)
+        compares = self.approved is not None and self.approved.settings.arguments != ()
+        return counts or compares or self.mentions(ARGUMENTS)
+
+    @property
+    def takes_something(self) -> bool:
+        """Tell whether it takes something from later requests, so that others allow before it."""
+        return self.budget is not None or (
+            self.approved is not None and self.approved.settings.once
+        )
 
     def mentions(self, name: str) -> bool:
         """Tell whether its condition reads one of the variables of conditions."""

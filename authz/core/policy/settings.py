@@ -11,6 +11,7 @@ from authz.core.conditions import ARGUMENTS, Condition, ConditionHeader
 from authz.core.decision import Effect
 from authz.core.hosts import HostText
 from authz.core.patterns import MethodText, PathText
+from authz.core.policy.approval_settings import ApprovalSettings
 from authz.core.policy.budget_settings import BudgetSettings
 from authz.core.policy.call_settings import KEYS, A2aKey, CallSettings, McpKey, ModelsKey
 from authz.core.policy.claim_names import ClaimName, WholeClaimName
@@ -43,8 +44,8 @@ class RuleSettings(Settings):
     """Who is responsible for the rule; a note for people."""
     effect: Effect = Effect.ALLOW
     """allow, or deny: forbids the operation to a holder of the rule. A deny overrides every allow.
-    It can't have scopes, max_actors, max_token_age, acr_values, max_age, add_headers or budget,
-    which limit allows.
+    It can't have scopes, max_actors, max_token_age, acr_values, max_age, add_headers, budget or
+    approval, which limit allows.
     """
     shadow: bool = False
     """Leave this rule out of the decision, and record each decision that it would have changed."""
@@ -86,6 +87,10 @@ class RuleSettings(Settings):
     """How often, or how much, the rule allows in a window of time; then budget_exhausted. Of
     several rules that allow, one without a budget is taken first, and nothing is spent.
     """
+    approval: ApprovalSettings | None = None
+    """Requires that the principal has approved the very call; else approval_required. Of several
+    rules that allow, one that needs no approval is taken first, and no approval is used up.
+    """
     mcp: McpKey = None
     """MCP calls. On a route of this protocol, an allow without this key allows nothing, and a deny
     without it denies every message. On other routes, a rule with this key never matches. The same
@@ -109,7 +114,7 @@ class RuleSettings(Settings):
             return self
         limits = (
             *("scopes", "max_actors", "max_token_age", "acr_values", "max_age"),
-            *("add_headers", "budget"),
+            *("add_headers", "budget", "approval"),
         )
         given = [name for name in limits if getattr(self, name) not in (None, (), {})]
         if given:
@@ -151,11 +156,24 @@ class RuleSettings(Settings):
             raise MisfitError(message, "budget", "cost")
         return self
 
+    @model_validator(mode="after")
+    def _an_approval_names_what_is_read(self) -> Self:
+        if self.approval is None:
+            return self
+        names, place = self.approval.arguments, ("approval", "arguments")
+        if self.calls is None and names != ():
+            message = "the query and the body of plain requests are not read: write [], or name "
+            raise MisfitError(f"{message}the calls in {', '.join(KEYS.values())}", *place)
+        if names is None and self.mcp is None:
+            message = "only calls of MCP show all they say in arguments: list those to approve"
+            raise MisfitError(message, *place)
+        return self
+
     @property
     def needs_token(self) -> bool:
-        """Tell whether only a token can meet the rule: by scopes, its age, or an authentication."""
-        ages = (self.max_token_age, self.max_age)
-        return bool(self.scopes or self.acr_values) or any(age is not None for age in ages)
+        """Tell whether only a token can meet the rule, as by scopes or an authentication."""
+        parts = (self.max_token_age, self.max_age, self.approval)
+        return bool(self.scopes or self.acr_values) or any(part is not None for part in parts)
 
     @property
     def calls(self) -> CallSettings | None:

@@ -74,10 +74,11 @@ class ShadowedPolicy:
         verdict = self._policy.evaluate(query)
         outcome = verdict.outcome
         if isinstance(outcome, Permit):
-            if not outcome.spendings:
+            if not (outcome.spendings or outcome.single_uses):
                 return verdict
-            spendings = in_shadow(outcome.spendings)
-            return replace(verdict, outcome=msgspec.structs.replace(outcome, spendings=spendings))
+            spendings = in_shadow(outcome.spendings)  # and no approval is used up
+            outcome = msgspec.structs.replace(outcome, spendings=spendings, single_uses=())
+            return replace(verdict, outcome=outcome)
         if not query.delegation.has_token:
             return verdict
         note = Shadow(ShadowBy.POLICY, Effect.DENY, outcome.reason.code, outcome.rule)

@@ -28,8 +28,8 @@ class SideResult:
 def evaluate_side(rules: Iterable[Rule], query: PolicyQuery) -> SideResult:
     """Return the allow that fits, else the nearest and its unmet requirements.
 
-    It is the first without a budget, else the first: grants add up. UNRESTRICTED, which is last,
-    takes no budget away.
+    It is the first that takes nothing, no budget and no approval, else the first: grants add up.
+    UNRESTRICTED, which is last, takes none away.
     """
     best: tuple[tuple[bool, int, int], SideResult] | None = None
     limited: Rule | None = None
@@ -38,7 +38,7 @@ def evaluate_side(rules: Iterable[Rule], query: PolicyQuery) -> SideResult:
             continue
         unmet = rule.unmet(query)
         if not unmet:
-            if rule.budget is None:
+            if not rule.takes_something:
                 return SideResult(rule)
             if limited is None or _refuses_less(rule, limited):
                 limited = rule

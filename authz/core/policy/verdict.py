@@ -4,9 +4,13 @@ Denies come first, then an allow of each side. A refusal names the nearest rule.
 the client what another token would satisfy; only operators learn the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
+from typing import Final
 
+import msgspec
+
+from authz.core.approval_request import ApprovalRequest
 from authz.core.decision import (
     Delegation,
     Effect,
@@ -20,7 +24,11 @@ from authz.core.policy.query import PolicyQuery, UnmetRequirement
 from authz.core.policy.rules import UNRESTRICTED, Rule
 from authz.core.policy.side import SideResult, evaluate_side, fitting_denies
 from authz.core.reason import Denied, Reason
+from authz.core.single_use import SingleUse
 
+# What a refusal tells first. An approval is asked for last: people are only asked for what nothing
+# else refuses.
+_ORDER: Final = (Reason.POLICY_DENIED, Reason.SCOPE, Reason.STEP_UP, Reason.APPROVAL_REQUIRED)
 Outcome = Permit | Denied
 Rules = Sequence[Rule]
 
@@ -73,7 +81,7 @@ def _allowed(of_agent: Rules, of_principal: Rules | None, query: PolicyQuery) ->
     if agent.rule is None or principal.rule is None:
         return _nothing(agent, principal)
     if not agent.is_allowed or not principal.is_allowed:
-        return _missed(agent, principal)
+        return _missed(agent, principal, query)
     return _grant(agent.rule, principal.rule, query)
 
 
@@ -84,10 +92,28 @@ def _grant(of_agent: Rule, of_principal: Rule, query: PolicyQuery) -> Outcome:
         headers = _headers((of_principal, of_agent), query.delegation)
     except Denied as denied:
         return denied
-    if of_agent.budget is of_principal.budget is None:  # as nearly always
+    if not (of_agent.takes_something or of_principal.takes_something):  # as nearly always
         return Permit(of_agent.name, of_principal.name, headers)
-    spendings = _spendings((of_agent, of_principal), query)
-    return Permit(of_agent.name, of_principal.name, headers, spendings)
+    rules = of_agent, of_principal
+    return Permit(
+        of_agent.name, of_principal.name, headers, _spendings(rules, query), _uses(rules, query)
+    )
+
+
+def _uses(rules: tuple[Rule, ...], query: PolicyQuery) -> tuple[SingleUse, ...]:
+    """Return the approvals that the rules use up, each once, as the same may meet both."""
+    found = [rule.approved.use(query) for rule in rules if rule.approved is not None]
+    uses = {use.key: use for use in found if use is not None}
+    if not uses:
+        return ()
+    asked = _approvals(rules, query)
+    return tuple(msgspec.structs.replace(use, approvals=asked) for use in uses.values())
+
+
+def _approvals(rules: Iterable[Rule], query: PolicyQuery) -> tuple[ApprovalRequest, ...]:
+    """Return all the approvals that a token must have for these rules, with those that it has."""
+    found = [rule.approved.request(query) for rule in rules if rule.approved is not None]
+    return tuple({asked.element: asked for asked in found if asked is not None}.values())
 
 
 def _spendings(rules: tuple[Rule, ...], query: PolicyQuery) -> tuple[Spending, ...]:
@@ -131,17 +157,23 @@ def _scopes_of(*sides: SideResult) -> tuple[tuple[str, str], ...]:
     return (("scope", " ".join(sorted(scopes))),) if scopes else ()
 
 
-def _missed(agent: SideResult, principal: SideResult) -> Denied:
+def _missed(agent: SideResult, principal: SideResult, query: PolicyQuery) -> Denied:
     """Return the refusal by the nearest rules.
 
     It names the requirements that another token would satisfy.
     """
     unmet = [*agent.unmet, *principal.unmet]
-    for reason in (Reason.POLICY_DENIED, Reason.SCOPE, Reason.STEP_UP):
+    for reason in _ORDER:
         of_reason = tuple(missing for missing in unmet if missing.reason is reason)
         if of_reason:
             break
     side = agent if set(of_reason) & set(agent.unmet) else principal
+    if reason is Reason.APPROVAL_REQUIRED:
+        denied = _denied(side, of_reason)
+        denied.approvals = _approvals(
+            [each.rule for each in (agent, principal) if each.rule], query
+        )
+        return denied
     if reason is not Reason.SCOPE:
         return _denied(side, of_reason)
     return _denied(side, of_reason, _scopes_of(agent, principal))

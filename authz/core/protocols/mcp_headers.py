@@ -19,10 +19,13 @@ from authz.core.reason import Denied, Reason
 _NAMED: Final = frozenset({name for name, method in METHODS.items() if method.is_mirrored})
 _METHOD_HEADER: Final = "mcp-method"
 _NAME_HEADER: Final = "mcp-name"
-_VERSION_HEADER: Final = "mcp-protocol-version"
-_MCP_HEADERS: Final = frozenset({_METHOD_HEADER, _NAME_HEADER, _VERSION_HEADER})
+VERSION_HEADER: Final = "mcp-protocol-version"
+_MCP_HEADERS: Final = frozenset({_METHOD_HEADER, _NAME_HEADER, VERSION_HEADER})
 _VERSION: Final = re.compile(r"[0-9A-Za-z._-]{1,32}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# The revisions with an error that asks for URL mode elicitations. The next one has results instead,
+# which need a capability that the client declares in each request.
+HAVE_URL_ERROR: Final = frozenset({"2025-11-25"})
 _FIRST_MIRRORED: Final = "2026-07-28"  # the first revision with headers that mirror the body
 _VALIDATED: Final = frozenset({"2026-07-28"})  # known to oblige servers to compare them
 _BATCHED: Final = frozenset({"", "2025-03-26"})  # without a version servers assume this one
@@ -115,7 +118,7 @@ def _require_once(header: str, value: str) -> None:
 
 def _version(sent: MessageInput) -> str:
     """Return ``MCP-Protocol-Version``, "" when it was not sent."""
-    version = sent.header(_VERSION_HEADER)
+    version = sent.header(VERSION_HEADER)
     if version is None:
         return ""
     if not _VERSION.fullmatch(version):

@@ -52,7 +52,7 @@ class Authorization:
                 return check_response(service.refuse(error, begun, decision_id))
             answered = service.remembered(snapshot, check, begun, decision_id)
             if answered is None:
-                if snapshot.has_one_time_tokens:
+                if snapshot.has_single_uses:
                     check = with_attempt(check, data)
                 return UndecidedCheck(service, snapshot, data, check, begun, decision_id)
             return check_response(answered)

@@ -31,6 +31,7 @@ _SHAPES_KEPT: Final = 256  # of names that answers set and remove
 # Allows share nearly all of their parts: the agent, the issuer, rules, scopes. A part is at most as
 # long as a token, by default 8 KiB, so these take some 4 MB at most.
 _PIECES_KEPT: Final = 512
+_PIECE_CHARS: Final = 256  # a longer one is a token's, a secret that is not used again for long
 
 
 class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
@@ -116,12 +117,18 @@ def _told(name: str, text: str) -> bytes:
     return message.SerializeToString()
 
 
-@lru_cache(_PIECES_KEPT)
 def _set(name: str, value: str) -> bytes:
     """Return an answer that sets a header in the upstream's request."""
+    return (_kept_set if len(value) <= _PIECE_CHARS else _new_set)(name, value)
+
+
+def _new_set(name: str, value: str) -> bytes:
     message = pb.CheckResponse()
     _add_header(message.ok_response, name, value)
     return message.SerializeToString()
+
+
+_kept_set: Final = lru_cache(_PIECES_KEPT)(_new_set)
 
 
 def _allowed(response: Response) -> bytes:

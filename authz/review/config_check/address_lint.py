@@ -18,6 +18,7 @@ Found = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
 _ADMIN: Final[Place] = ("admin", "listen")
 _SIGNALS: Final[Place] = ("signals", "listen")
+_KEYS: Final[Place] = ("assertions", "listen")
 
 
 def address_problems(config: Config) -> Found:
@@ -67,6 +68,13 @@ def address_warnings(config: Config) -> Found:
             " ends TLS"
         )
         yield _SIGNALS, message
+    assertions = config.assertions
+    if assertions is not None and assertions.insecure and not _is_local(assertions.listen):
+        message = (
+            "anyone on the network path can give verifiers other keys: set tls, or listen on"
+            " loopback, for the proxy that ends TLS"
+        )
+        yield _KEYS, message
 
 
 def socket_warnings(config: Config) -> Found:
@@ -103,6 +111,8 @@ def _bound(config: Config) -> Iterator[tuple[Place, str, str]]:
     yield _ADMIN, config.admin.listen, ""
     if config.signals is not None and config.signals.listens:
         yield _SIGNALS, config.signals.listen, ""
+    if config.assertions is not None:
+        yield _KEYS, config.assertions.listen, ""
     for number in range(config.server.workers):
         title = f"worker {number} " if config.server.workers > 1 else ""
         for at, address in enumerate(config.server.of_worker(number).listen):

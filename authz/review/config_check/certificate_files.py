@@ -16,7 +16,7 @@ def certificate_files(config: Config) -> Iterator[Place]:
 def shown_files(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the certificates that the server shows as a client."""
     for at, issuer in enumerate(config.issuers):
-        for name in ("keys", "introspection"):
+        for name in ("keys", "introspection", "exchange"):
             section = getattr(issuer, name)
             if section is not None and section.tls is not None:
                 yield ("issuers", at, name, "tls", "certificate"), section.tls.certificate
@@ -27,7 +27,7 @@ def shown_files(config: Config) -> Iterator[tuple[Place, str]]:
 def trusted_files(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the files of CAs that the server trusts as a client."""
     for at, issuer in enumerate(config.issuers):
-        for name in ("keys", "introspection", "status_list"):
+        for name in ("keys", "introspection", "exchange", "status_list"):
             section = getattr(issuer, name)
             if section is not None and section.ca_file is not None:
                 yield ("issuers", at, name, "ca_file"), section.ca_file

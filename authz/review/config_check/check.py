@@ -99,7 +99,7 @@ def _unchecked(config: Config) -> str:
     """Name the checks that need the network."""
     fetched = any(issuer.keys is not None and not issuer.keys.is_file for issuer in config.issuers)
     asked = config.pdp or any(
-        issuer.introspection or issuer.status_list for issuer in config.issuers
+        issuer.introspection or issuer.status_list or issuer.exchange for issuer in config.issuers
     )
     bound = any(not address.startswith(UNIX) for address in config.server.listen)
     parts = {

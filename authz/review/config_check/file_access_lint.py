@@ -26,8 +26,13 @@ def access_warnings(config: Config, main: Path) -> Iterator[tuple[Place, str]]:
             path = Path(name)
             if _is_open(path, stat.S_IWOTH):
                 yield place, f"{path}: {_writable()}"
-            elif place[-1] in _SECRETS and _is_open(path, stat.S_IROTH):
+            elif (place[-1] in _SECRETS or _signs(place)) and _is_open(path, stat.S_IROTH):
                 yield place, f"{path}: any user of this machine can read it: chmod o-r"
+
+
+def _signs(place: Place) -> bool:
+    """Tell whether a place names the file of a key that signs our own tokens."""
+    return place[1:2] + place[3:] == ("keys", "file") or place[1:] == ("make",)
 
 
 def _included(config: Config, main: Path) -> list[Path]:

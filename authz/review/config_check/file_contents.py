@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from authz.adapters.assertions import AssertionSettings
 from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
 from authz.adapters.signals import SignalSettings
@@ -18,6 +19,7 @@ from authz.core.delegation import DpopSettings, IssuerSettings
 from authz.core.jose import KeySettings
 from authz.core.settings import ClientCertificateSettings
 from authz.review.config_check.receivers import Receiver, receivers
+from authz.review.config_check.signing_lint import signers
 
 
 def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -30,18 +32,27 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
         yield ("pdp",), partial(_read_decision_point, config)
     yield from _of_audit(config.audit)
     for at, issuer in enumerate(config.issuers):
-        if issuer.introspection is not None:
-            yield ("issuers", at, "introspection"), partial(_read_introspection, issuer)
-        if issuer.keys is not None:
-            yield from _credentials(issuer.keys, ("issuers", at, "keys"))
+        yield from _of_issuer(issuer, ("issuers", at))
     yield from _of_store(config.store)
     for receiver in receivers(config):
         yield from _receiver_files(receiver)
     if config.signals is not None:
         yield from _of_signals(config.signals)
+    yield from _of_own_tokens(config)
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), partial(_read_server_tls, tls)
+
+
+def _of_issuer(
+    issuer: IssuerSettings, place: Place
+) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if issuer.introspection is not None:
+        yield (*place, "introspection"), partial(_read_introspection, issuer)
+    if issuer.exchange is not None:
+        yield (*place, "exchange"), partial(_read_exchange, issuer)
+    if issuer.keys is not None:
+        yield from _credentials(issuer.keys, (*place, "keys"))
 
 
 def _of_signals(signals: SignalSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -60,6 +71,15 @@ def _of_signals(signals: SignalSettings) -> Iterator[tuple[Place, Callable[[], o
             yield (*place, "poll", "tls"), partial(_read_client_tls, poll.tls)
         if keys is not None:
             yield from _credentials(keys, (*place, "keys"))
+
+
+def _of_own_tokens(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
+    if config.assertions is not None and config.assertions.tls is not None:
+        yield ("assertions", "tls"), partial(_read_publication_certificate, config.assertions)
+    for name, signer in signers(config):
+        files = [key.file for key in signer.keys]
+        for at in range(len(files)):
+            yield (name, "keys", at, "file"), partial(_read_signing_key, files[: at + 1])
 
 
 def _of_audit(audit: AuditSettings) -> Iterator[tuple[Place, Callable[[], object]]]:
@@ -138,6 +158,19 @@ def _read_listener_certificate(signals: SignalSettings) -> None:
     read_listener_certificate(signals)
 
 
+def _read_publication_certificate(assertions: AssertionSettings) -> None:
+    from authz.wiring.publishing import read_certificate  # noqa: PLC0415 - see the module's text
+
+    read_certificate(assertions)
+
+
+def _read_signing_key(files: list[str]) -> None:
+    """Read the key of the last file, which no other has."""
+    from authz.adapters.signing.key_file import check_key_files  # noqa: PLC0415 - likewise
+
+    check_key_files(files)
+
+
 def _read_decision_point(config: Config) -> None:
     from authz.wiring.asked import build_decision_point  # noqa: PLC0415 - likewise
 
@@ -150,6 +183,12 @@ def _read_introspection(issuer: IssuerSettings) -> None:
     )
 
     read_introspection_credential(issuer)
+
+
+def _read_exchange(issuer: IssuerSettings) -> None:
+    from authz.wiring.asked import read_exchange_credential  # noqa: PLC0415 - likewise
+
+    read_exchange_credential(issuer)
 
 
 def _read_token(path: str) -> None:

@@ -14,12 +14,14 @@ from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.config_check.address_lint import address_warnings
 from authz.review.config_check.budget_lint import budget_warnings
+from authz.review.config_check.exchange_lint import exchange_warnings
 from authz.review.config_check.header_lint import header_warnings
 from authz.review.config_check.issuer_lint import issuer_warnings
 from authz.review.config_check.once_lint import once_warnings
 from authz.review.config_check.placeholder_lint import placeholder_warnings
 from authz.review.config_check.proxy_lint import proxy_warnings
 from authz.review.config_check.scale import scale_warnings
+from authz.review.config_check.signing_lint import signing_warnings
 from authz.review.config_check.store_lint import store_warnings
 from authz.review.config_check.svid_lint import svid_warnings
 
@@ -35,6 +37,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from placeholder_warnings(config)
     yield from once_warnings(config)
     yield from _unknown_introspectors(config)
+    yield from exchange_warnings(config)
     yield from issuer_warnings(config)
     yield from _hidden_routes(config)
     yield from _unknown_agents(config)
@@ -46,6 +49,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from svid_warnings(config)
     yield from scale_warnings(config)
     yield from store_warnings(config)
+    yield from signing_warnings(config, now)
     yield from _unclosed_logs(config)
 
 

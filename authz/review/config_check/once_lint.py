@@ -20,9 +20,10 @@ Warnings = Iterator[tuple[Place, str]]
 
 
 def once_warnings(config: Config) -> Warnings:
-    """Yield each doubtful place about proofs, nonces and one-time tokens, and the warning."""
+    """Yield each doubtful place about proofs, nonces, tokens and approvals, and the warning."""
     yield from _nonces_of_one_worker(config)
     yield from _nobody_is_away(config)
+    yield from _unshared_approvals(config)
     for at, issuer in enumerate(config.issuers):
         if issuer.one_time:
             place: Place = ("issuers", at)
@@ -60,6 +61,18 @@ def _nobody_is_away(config: Config) -> Warnings:
     for section, key in _ON_AN_ABSENT_STORE:
         if key in getattr(config, section).model_fields_set:
             yield (section, key), "it has no effect without store"
+
+
+def _unshared_approvals(config: Config) -> Warnings:
+    """Find approvals for one request of which each worker knows only those that it saw itself."""
+    workers = config.server.workers
+    if config.store is not None or workers == 1:
+        return
+    for name, rules in config.grants.items():
+        for at, rule in enumerate(rules):
+            if rule.approval is not None and rule.approval.once:
+                message = f"each of the {workers} workers lets an approval pass once: set store"
+                yield ("grants", name, at, "approval", "once"), message
 
 
 def _unshared_tokens(config: Config, place: Place) -> Warnings:

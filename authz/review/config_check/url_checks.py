@@ -23,17 +23,9 @@ def url_problems(config: Config) -> Iterator[tuple[Place, str]]:
 def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
     """Yield each URL, its place, and whether it may lead to any address."""
     for at, issuer in enumerate(config.issuers):
-        asked = issuer.introspection
-        yield from _of_keys(issuer.keys, ("issuers", at, "keys"))
-        if asked is not None:
-            place: Place = ("issuers", at, "introspection", "url")
-            yield place, asked.url, asked.allow_any_address
-        if (lists := issuer.status_list) is not None:
-            for number, url in enumerate(lists.uris):
-                of_list: Place = ("issuers", at, "status_list", "uris", number)
-                yield of_list, url, lists.allow_any_address
+        yield from _of_issuer(issuer, ("issuers", at))
     for at, transmitter in enumerate(config.signals.transmitters if config.signals else ()):
-        place = ("signals", "transmitters", at)
+        place: Place = ("signals", "transmitters", at)
         yield from _of_keys(transmitter.keys, (*place, "keys"))
         if (poll := transmitter.poll) is not None:
             yield (*place, "poll", "url"), poll.url, poll.allow_any_address
@@ -43,6 +35,16 @@ def _asked(config: Config) -> Iterator[tuple[Place, str, bool]]:
         yield from ((place, url, False) for place, url in store_places(config.store))
     for receiver in receivers(config):
         yield receiver.address_place, receiver.url, False
+
+
+def _of_issuer(issuer: IssuerSettings, place: Place) -> Iterator[tuple[Place, str, bool]]:
+    yield from _of_keys(issuer.keys, (*place, "keys"))
+    for name, asked in (("introspection", issuer.introspection), ("exchange", issuer.exchange)):
+        if asked is not None:
+            yield (*place, name, "url"), asked.url, asked.allow_any_address
+    if (lists := issuer.status_list) is not None:
+        for number, url in enumerate(lists.uris):
+            yield (*place, "status_list", "uris", number), url, lists.allow_any_address
 
 
 def _of_keys(keys: KeySettings | None, place: Place) -> Iterator[tuple[Place, str, bool]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from authz.adapters.assertions import assertion_header
 from authz.edge.header_settings import owned_headers
 from authz.edge.identity_headers import names_read_alike
 from authz.review.doctor.case import Case, Finding
@@ -68,7 +69,8 @@ def _odd(case: Case) -> Iterator[Finding]:
 def _identities(case: Case) -> Iterator[Finding]:
     prefix, names = case.config.headers.prefix, case.seen.headers.names
     folded = _FOLDED.sub("-", prefix)
-    ours = names_read_alike(names, owned_headers(prefix))
+    assertion = assertion_header(case.config.assertions, prefix)
+    ours = names_read_alike(names, {*owned_headers(prefix), *filter(None, [assertion])})
     ours |= {name for name in names if _FOLDED.sub("-", name).startswith(folded)}
     if ours:
         yield case.warning(

@@ -41,15 +41,36 @@ def describe_answer(decision: Decision) -> list[str]:
         by = by if grant.agent_rule else "by no rule: shadow: true allows what the rules refuse"
         lines.append(f"            {by}")
         lines += [f"            {_condition(spending)}" for spending in grant.spendings]
-        if decision.delegation.has_token and decision.upstream.gets is UpstreamToken.FORWARD:
-            lines.append("            the upstream gets the client's token")
+        if grant.single_uses:
+            lines.append("            by an approval, which it uses up")
+        lines += [f"            the upstream gets {what}" for what in _upstream(decision)]
         return [*lines, "ALLOW"]
     lines.append(
         f"DENY        {decision.reason.code}: {decision.detail or decision.reason.message}"
     )
     lines.append(f"            the client sees {decision.reason.http_status}")
     lines.extend(f"            {name} needed: {value}" for name, value in decision.parameters)
+    lines.extend(
+        f"            approval needed: {asked.element.decode()}" for asked in decision.approvals
+    )
     return lines
+
+
+def _upstream(allow: Allow) -> list[str]:
+    """Return what the upstream gets in a header of its own; nothing if it gets no token."""
+    upstream = allow.upstream
+    scopes = " ".join(sorted(upstream.narrowed(allow.delegation.scopes))) or "none"
+    match upstream.gets:
+        case UpstreamToken.ASSERT:
+            return [f"an assertion for {upstream.audience}, with the scopes: {scopes}"]
+        case UpstreamToken.EXCHANGE:
+            target = " ".join(filter(None, (upstream.audience, upstream.resource)))
+            by = f"if {upstream.issuer} exchanges the client's"
+            return [f"a token for {target}, {by}, with the scopes: {scopes}"]
+        case UpstreamToken.FORWARD if allow.delegation.has_token:
+            return ["the client's token"]
+        case _:
+            return []
 
 
 def describe_unseen(config: Config, decision: Decision) -> list[str]:
@@ -64,6 +85,8 @@ def describe_unseen(config: Config, decision: Decision) -> list[str]:
         unseen.append("what is revoked in the store (authz revocations lists it)")
     if decision.delegation.single_uses:
         unseen.append("whether the proof or the token was used before")
+    if decision.permit.single_uses:
+        unseen.append("whether the approval was used before")
     return [f"            not looked at: {what}" for what in unseen]
 
 

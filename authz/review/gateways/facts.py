@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from authz.adapters.assertions import assertion_header
 from authz.config import Config
 from authz.core.identity.settings import DEFAULT, ProfileSettings, Source
 from authz.core.patterns import PathText
@@ -107,13 +108,15 @@ def context_extensions(profile: str, *, has_body: bool) -> str:
 def names_to_remove(config: Config) -> list[str]:
     """Return the headers that no client may set, each with the spellings that a server reads alike.
 
-    These are the identity headers, those that rules give to the upstream, and those of
-    ``headers.remove``, without its prefixes.
+    These are the identity headers, that of assertions, those that rules give to the upstream, and
+    those of ``headers.remove``, without its prefixes.
     """
     rules = (rule for grant in config.grants.values() for rule in grant)
     added = {name for rule in rules for name in rule.add_headers}
     listed = set(config.headers.removed_names)
-    return spellings(sorted(owned_headers(config.headers.prefix) | added | listed))
+    prefix = config.headers.prefix
+    owned = owned_headers(prefix).union(filter(None, [assertion_header(config.assertions, prefix)]))
+    return spellings(sorted(owned | added | listed))
 
 
 def credentials(config: Config) -> list[str]:

@@ -1,0 +1,47 @@
+"""Warns about keys that sign our own tokens: those for trying, and those that change too soon."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
+from typing import Final
+
+from authz.adapters.signing import SigningSettings
+from authz.config import Config, Place
+
+# Verifiers may keep keys for minutes, and a config takes its time to reach all replicas.
+SOON_SECONDS: Final = 3600.0
+DAY_SECONDS: Final = 86400.0  # no token of ours is valid for so long
+
+
+def signers(config: Config) -> Iterator[tuple[str, SigningSettings]]:
+    """Yield each section that signs, by its name."""
+    for name in ("assertions", "sts"):
+        section = getattr(config, name, None)
+        if isinstance(section, SigningSettings):
+            yield name, section
+
+
+def signing_warnings(config: Config, now: datetime) -> Iterator[tuple[Place, str]]:
+    """Yield each doubtful key, and the warning."""
+    for name, settings in signers(config):
+        if settings.make is not None:
+            message = (
+                "a key that the server makes is for trying: replicas that do not share the file"
+                " sign with different keys, and it is never replaced; list keys instead"
+            )
+            yield (name, "make"), message
+        yield from _doubtful_times(name, settings, now.timestamp())
+
+
+def _doubtful_times(
+    name: str, settings: SigningSettings, now: float
+) -> Iterator[tuple[Place, str]]:
+    for at, (_, key) in enumerate(pairwise(settings.keys), 1):
+        if now < key.begins < now + SOON_SECONDS:
+            message = (
+                "verifiers may not know the key by then: list a new key an hour before it signs"
+            )
+            yield (name, "keys", at, "signs_from"), message
+        if key.begins + DAY_SECONDS < now:
+            message = "the next key has signed for a day: take this one off the list"
+            yield (name, "keys", at - 1), message
