@@ -25,6 +25,7 @@ from authz.adapters.audit.records.record import (
     token_digest,
 )
 from authz.adapters.audit.records.redaction import Parties, Redaction
+from authz.adapters.consents.sources import ConsentSources
 from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.single_use import SingleUses
 from authz.adapters.sts.reply import INTERNAL, NOT_STORED, Reply
@@ -63,6 +64,7 @@ class IssuingParts:
         signer: signs what was decided.
         learners: learn what a decision lacks, by the kind of the need.
         single_uses: the proofs and tokens that were used.
+        consents: what principals have consented to.
         bulkhead: the places to wait on the network.
         audit: gets a record of each request.
         generation: returns that of keys, status lists and revocations.
@@ -72,6 +74,7 @@ class IssuingParts:
     signer: TokenSigner
     learners: Mapping[type[Need], Learner[Any]]
     single_uses: SingleUses
+    consents: ConsentSources
     bulkhead: Bulkhead
     audit: AuditLog
     generation: Callable[[], int]
@@ -86,12 +89,14 @@ class IssuingSnapshot:
         service: decides.
         endpoint: the URL of the token endpoint.
         policy_version: the hash of the settings that decide.
+        asks_consent: whether any rule asks for consent, so that consents must be known.
         redaction: what records leave out; None for nothing.
     """
 
     service: TokenService
     endpoint: str
     policy_version: str
+    asks_consent: bool
     redaction: Redaction | None = None
 
 
@@ -155,13 +160,25 @@ class TokenIssuing:
         if isinstance(outcome, Issue):
             outcome = self._used(outcome, agent, begun)
         if isinstance(outcome, Issue) and generation != self._parts.generation():
-            again = self._decided(snapshot, agent, request, token_id)
+            again = self._decided(snapshot, agent, request, token_id, begun)
             outcome = again if isinstance(again, Refuse) else outcome
         return self._told(snapshot, outcome, begun)
 
     def _decided(
-        self, snapshot: IssuingSnapshot, agent: Agent, request: TokenRequest, token_id: str
+        self,
+        snapshot: IssuingSnapshot,
+        agent: Agent,
+        request: TokenRequest,
+        token_id: str,
+        begun: _Begun,
     ) -> Outcome:
+        if snapshot.asks_consent:  # what was taken back must not count
+            try:
+                with self._parts.bulkhead.waiting(agent.spiffe_id.text):
+                    self._parts.consents.catch_up(self._seconds_left(begun))
+            except BulkheadFullError:
+                detail = "too many requests wait for the store"
+                return refusal(Denied(Reason.OVERLOADED, detail), TokenFacts(agent))
         return snapshot.service.decide(agent, request, token_id, self._clock.wall())
 
     def _seconds_left(self, begun: _Begun) -> float:
@@ -178,7 +195,7 @@ class TokenIssuing:
         """Decide, and decide again as long as what is missing can be learned."""
         tried: set[Need] = set()
         while True:
-            outcome = self._decided(snapshot, agent, request, token_id)
+            outcome = self._decided(snapshot, agent, request, token_id, begun)
             if isinstance(outcome, Issue) or outcome.needs is None:
                 return outcome
             need = outcome.needs
@@ -216,6 +233,11 @@ class TokenIssuing:
                         self._clock.wall(),
                         self._seconds_left(begun),
                         agent=name,
+                    )
+            if issue.consent is not None and issue.consent.once:
+                with self._parts.bulkhead.waiting(name):
+                    self._parts.consents.use_up(
+                        issue.consent, name, self._clock.wall(), self._seconds_left(begun)
                     )
         except BulkheadFullError:
             detail = "too many requests wait for the store"

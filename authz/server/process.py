@@ -90,7 +90,8 @@ class ServerProcess:
             self._liveness.stuck,
             self.presented,
         )
-        self._watches = build_watches(parts, self._reload, self._liveness)
+        look_at_keys = parts.assertion_keys.look
+        self._watches = build_watches(parts, self._reload, self._liveness, look_at_keys)
 
     def start(self) -> None:
         """Start every part except the listening sockets, which wait for keys.

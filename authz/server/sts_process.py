@@ -31,7 +31,7 @@ WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missi
 SIGNING_SECONDS: Final = 1.0  # how often the files of the keys are checked
 ALPN: Final = "http/1.1"
 # What a reload does not put into force.
-_FIXED_SECTIONS: Final = ("audit", "store", "replay", "revocations", "key_cache")
+_FIXED_SECTIONS: Final = ("audit", "store", "replay", "revocations", "consents", "key_cache")
 _FIXED_KEYS: Final = ("issuer", "listen", "tls", "admin")
 _log: Final = logging.getLogger("authz.server")
 

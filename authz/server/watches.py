@@ -1,5 +1,6 @@
 """Makes the threads that watch files and the store for changes; none waits for another."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -22,7 +23,10 @@ class Sharing(Protocol):
 
 
 def build_watches(
-    parts: Sharing, reload: ConfigReload, liveness: Liveness
+    parts: Sharing,
+    reload: ConfigReload,
+    liveness: Liveness,
+    look_at_keys: Callable[[], bool] = lambda: False,
 ) -> tuple[PeriodicThread, ...]:
     """Return a thread for the file of revocations, one for the config, and one for the store.
 
@@ -34,7 +38,7 @@ def build_watches(
 
     def look_at_config() -> bool:
         is_pending = reload.look()
-        return parts.assertion_keys.look() or is_pending
+        return look_at_keys() or is_pending
 
     watches = (
         PeriodicThread(REVOCATIONS, revocations.refresh, REVOCATIONS_SECONDS, beat),

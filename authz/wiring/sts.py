@@ -13,6 +13,7 @@ from typing import Any, Final
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.chain.key import ChainKeyError
 from authz.adapters.audit.log import AuditLog
+from authz.adapters.consents.sources import ConsentSources
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
@@ -41,6 +42,7 @@ from authz.edge.learning import (
 )
 from authz.transports.clients import ClientAuthenticator
 from authz.wiring.asked import prepare_introspections
+from authz.wiring.consents import asks_consent, open_consents
 from authz.wiring.files import BuildError, read_redaction
 from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
@@ -58,6 +60,7 @@ class StsParts:
     Attributes:
         settings: those of the config's ``sts`` at the start.
         audit, keys, introspections, status_lists, shared, metrics, pool, bulkhead: as ``Parts``.
+        consents: what principals have consented to.
         tls: our certificate, and the CAs of agents.
         signer: signs tokens.
         own_keys: the keys of all issuers, our own among them.
@@ -71,6 +74,7 @@ class StsParts:
     introspections: Introspections
     status_lists: StatusLists
     shared: SharedState
+    consents: ConsentSources
     metrics: Metrics
     pool: CheckPool
     bulkhead: Bulkhead
@@ -137,7 +141,7 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
         keys = opened.enter_context(
             closing(KeyStore(_key_sources(config), KeyFolder(config.key_cache)))
         )
-        tls = opened.enter_context(closing(_open_tls(settings)))
+        tls = opened.enter_context(closing(read_sts_tls(settings)))
         shared = opened.enter_context(open_shared(config))
         pool = opened.enter_context(closing(CheckPool(THREADS, IN_FLIGHT)))
         bulkhead = Bulkhead(IN_FLIGHT // 2, pool.lend)
@@ -150,16 +154,18 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
         opened.enter_context(closing(lists))
         own_keys = OwnKeys(settings.issuer, signer.jwks, keys)
         facts = Lookups(keys, introspections, lists, shared.nonces)
+        consents = open_consents(config, shared.store)
         works_with = IssuingParts(
             signer=signer,
             learners=_learners(keys, introspections, lists),
             single_uses=shared.single_uses,
+            consents=consents,
             bulkhead=bulkhead,
             audit=audit,
             generation=lambda: keys.generation + shared.revocations.generation,
             clock=clock,
         )
-        snapshot = build_issuing(config, own_keys, facts, shared)
+        snapshot = build_issuing(config, own_keys, facts, shared, consents)
         yield StsParts(
             settings=settings,
             audit=audit,
@@ -167,6 +173,7 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
             introspections=introspections,
             status_lists=lists,
             shared=shared,
+            consents=consents,
             metrics=metrics,
             pool=pool,
             bulkhead=bulkhead,
@@ -180,11 +187,15 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
 
 def _snapshot(config: Config, parts: StsParts) -> IssuingSnapshot:
     facts = Lookups(parts.keys, parts.introspections, parts.status_lists, parts.shared.nonces)
-    return build_issuing(config, parts.own_keys, facts, parts.shared)
+    return build_issuing(config, parts.own_keys, facts, parts.shared, parts.consents)
 
 
 def build_issuing(
-    config: Config, own_keys: OwnKeys, facts: Lookups, shared: SharedState
+    config: Config,
+    own_keys: OwnKeys,
+    facts: Lookups,
+    shared: SharedState,
+    consents: ConsentSources,
 ) -> IssuingSnapshot:
     """Compile a version of the settings. Raises BuildError."""
     settings = sts_settings(config)
@@ -196,6 +207,7 @@ def build_issuing(
         keys=own_keys,
         revocations=shared.revocations,
         proofs=DpopVerifier(config.token.dpop, read_nonces(config, facts)),
+        consents=consents,
         answers=facts.answers,
         lists=facts.lists,
     )
@@ -203,6 +215,7 @@ def build_issuing(
         service,
         settings.token_endpoint,
         compute_policy_version(config),
+        any(asks_consent(rule) for rule in settings.rules),
         read_redaction(config.audit.redact),
     )
 
@@ -231,7 +244,8 @@ def _open_signer(settings: StsSettings) -> Signer:
         raise BuildError(f"sts: {error}") from None
 
 
-def _open_tls(settings: StsSettings) -> ServerTls:
+def read_sts_tls(settings: StsSettings) -> ServerTls:
+    """Read the certificate of the token service and the agents' CAs. Raises BuildError."""
     files = TlsSettings.model_construct(
         certificate=settings.tls.certificate,
         private_key=settings.tls.private_key,
