@@ -14,8 +14,8 @@ from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.config_check.address_lint import address_warnings
 from authz.review.config_check.budget_lint import budget_warnings
-from authz.review.config_check.exchange_lint import exchange_warnings
 from authz.review.config_check.consent_lint import consent_warnings
+from authz.review.config_check.exchange_lint import exchange_warnings
 from authz.review.config_check.header_lint import header_warnings
 from authz.review.config_check.issuer_lint import issuer_warnings
 from authz.review.config_check.once_lint import once_warnings
