@@ -90,8 +90,9 @@ class ServerProcess:
             self._liveness.stuck,
             self.presented,
         )
-        look_at_keys = parts.assertion_keys.look
-        self._watches = build_watches(parts, self._reload, self._liveness, look_at_keys)
+        self._watches = build_watches(
+            parts, self._reload, self._liveness, parts.assertion_keys.look
+        )
 
     def start(self) -> None:
         """Start every part except the listening sockets, which wait for keys.

@@ -31,7 +31,8 @@ def build_watches(
     """Return a thread for the file of revocations, one for the config, and one for the store.
 
     The file's must never wait, as a line counts at once. Reading a config takes long, and the store
-    may let its thread wait. Files of signing keys are the config's: a new key has minutes.
+    may let its thread wait. ``look_at_keys`` looks at the files of signing keys, in the thread of
+    the config: a new key has minutes.
     """
     beat, revocations = liveness.beat, parts.shared.revocations
     revocations.file.progress = partial(beat, REVOCATIONS)  # half a million lines take long

@@ -60,6 +60,12 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
     ),
     "Other servers": (
         Panel(
+            "Assertions for upstreams",
+            "Signed or failed. At zero without assertions.",
+            {"{{result}}": rates_by("result", "authz_assertions_total")},
+            "reqps",
+        ),
+        Panel(
             "Questions to the decision point",
             "By result. At zero without pdp.",
             {"{{result}}": rates_by("result", "authz_pdp_calls_total")},
@@ -89,6 +95,24 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "99th percentile of the calls. Empty without introspection.",
             {"{{issuer}}": quantile("0.99", "issuer, le", "authz_introspection_duration_seconds")},
             "s",
+        ),
+        Panel(
+            "Exchanges of tokens",
+            "Tokens for upstreams by result. Empty without exchange.",
+            {"{{issuer}} {{result}}": rates_by("issuer, result", "authz_exchanges_total")},
+            "reqps",
+        ),
+        Panel(
+            "Time of exchanges",
+            "99th percentile of the calls. Empty without exchange.",
+            {"{{issuer}}": quantile("0.99", "issuer, le", "authz_exchange_duration_seconds")},
+            "s",
+        ),
+        Panel(
+            "Memory of exchanged tokens",
+            "Of the server that remembers most. At zero without exchange.",
+            {"most": f"max({chosen('authz_exchange_memory_bytes')})"},
+            "bytes",
         ),
         Panel(
             "Uses of proofs and one-time tokens",
@@ -127,6 +151,7 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             {
                 "decision point": f"max({chosen('authz_pdp_breaker_open')})",
                 "{{issuer}}": f"max by (issuer) ({chosen('authz_introspection_breaker_open')})",
+                "exchange {{issuer}}": f"max by (issuer) ({chosen('authz_exchange_breaker_open')})",
             },
             bad_from=1,
         ),
