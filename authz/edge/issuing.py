@@ -10,7 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -89,15 +89,15 @@ class IssuingSnapshot:
         service: decides.
         endpoint: the URL of the token endpoint.
         policy_version: the hash of the settings that decide.
-        asks_consent: whether any rule asks for consent, so that consents must be known.
         redaction: what records leave out; None for nothing.
+        needs_consents: whether a rule may need a principal's consent.
     """
 
     service: TokenService
     endpoint: str
     policy_version: str
-    asks_consent: bool
     redaction: Redaction | None = None
+    needs_consents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,30 +155,28 @@ class TokenIssuing:
         except Denied as denied:
             return self._told(snapshot, refusal(denied, TokenFacts(agent)), begun)
         token_id = secrets.token_urlsafe(_TOKEN_ID_BYTES)
+        if snapshot.needs_consents:
+            self._catch_up(agent, begun)
         generation = self._parts.generation()  # first: a change during the steps shows
         outcome = self._learned(snapshot, agent, request, token_id, begun)
         if isinstance(outcome, Issue):
             outcome = self._used(outcome, agent, begun)
         if isinstance(outcome, Issue) and generation != self._parts.generation():
-            again = self._decided(snapshot, agent, request, token_id, begun)
-            outcome = again if isinstance(again, Refuse) else outcome
+            again = self._decided(snapshot, agent, request, token_id)
+            outcome = again if _refuses_now(again, outcome) else outcome
         return self._told(snapshot, outcome, begun)
 
+    def _catch_up(self, agent: Agent, begun: _Begun) -> None:
+        """Look at the consents as they are now; where that can't be, the decision refuses."""
+        try:
+            with self._parts.bulkhead.waiting(agent.spiffe_id.text):
+                self._parts.consents.catch_up(self._seconds_left(begun))
+        except BulkheadFullError:
+            return
+
     def _decided(
-        self,
-        snapshot: IssuingSnapshot,
-        agent: Agent,
-        request: TokenRequest,
-        token_id: str,
-        begun: _Begun,
+        self, snapshot: IssuingSnapshot, agent: Agent, request: TokenRequest, token_id: str
     ) -> Outcome:
-        if snapshot.asks_consent:  # what was taken back must not count
-            try:
-                with self._parts.bulkhead.waiting(agent.spiffe_id.text):
-                    self._parts.consents.catch_up(self._seconds_left(begun))
-            except BulkheadFullError:
-                detail = "too many requests wait for the store"
-                return refusal(Denied(Reason.OVERLOADED, detail), TokenFacts(agent))
         return snapshot.service.decide(agent, request, token_id, self._clock.wall())
 
     def _seconds_left(self, begun: _Begun) -> float:
@@ -195,7 +193,7 @@ class TokenIssuing:
         """Decide, and decide again as long as what is missing can be learned."""
         tried: set[Need] = set()
         while True:
-            outcome = self._decided(snapshot, agent, request, token_id, begun)
+            outcome = self._decided(snapshot, agent, request, token_id)
             if isinstance(outcome, Issue) or outcome.needs is None:
                 return outcome
             need = outcome.needs
@@ -310,6 +308,14 @@ def read_form(form: bytes) -> list[tuple[str, str]]:
         raise TokenRequestDenied(
             OAuthError.INVALID_REQUEST, Reason.MESSAGE_PARAMS, detail
         ) from None
+
+
+def _refuses_now(again: Outcome, issue: Issue) -> TypeGuard[Refuse]:
+    """Tell whether the second decision refuses: not for the consent that the first has used up."""
+    if isinstance(again, Issue):
+        return False
+    is_used_up = issue.consent is not None and bool(issue.consent.once)
+    return not (is_used_up and again.reason is Reason.APPROVAL_REQUIRED)
 
 
 def _unlearned(refused: Refuse, error: Exception) -> Refuse:

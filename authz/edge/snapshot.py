@@ -39,6 +39,9 @@ class Assertions(Protocol):
         It holds no more than the allow, and ends no later. Raises Denied.
         """
 
+    def keep(self, allow: Allow) -> None:
+        """Keep the allow's assertion for later requests, now that no step can refuse any more."""
+
 
 class Exchanges(Protocol):
     """Exchanges the client's token for one for the upstream. Many threads may ask at once."""

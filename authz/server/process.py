@@ -90,9 +90,7 @@ class ServerProcess:
             self._liveness.stuck,
             self.presented,
         )
-        self._watches = build_watches(
-            parts, self._reload, self._liveness, parts.assertion_keys.look
-        )
+        self._watches = build_watches(parts, self._reload, self._liveness)
 
     def start(self) -> None:
         """Start every part except the listening sockets, which wait for keys.

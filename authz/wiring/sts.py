@@ -30,6 +30,7 @@ from authz.config import Config
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need, StatusListNeeded
 from authz.core.sts.service import TokenService
+from authz.core.sts.settings import ConsentNeed
 from authz.edge.bulkhead import Bulkhead
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
@@ -42,7 +43,7 @@ from authz.edge.learning import (
 )
 from authz.transports.clients import ClientAuthenticator
 from authz.wiring.asked import prepare_introspections
-from authz.wiring.consents import asks_consent, open_consents
+from authz.wiring.consents import open_consents
 from authz.wiring.files import BuildError, read_redaction
 from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
@@ -60,10 +61,10 @@ class StsParts:
     Attributes:
         settings: those of the config's ``sts`` at the start.
         audit, keys, introspections, status_lists, shared, metrics, pool, bulkhead: as ``Parts``.
-        consents: what principals have consented to.
         tls: our certificate, and the CAs of agents.
         signer: signs tokens.
         own_keys: the keys of all issuers, our own among them.
+        consents: what principals have consented to.
         check: tells which agent a certificate proves.
         issuing: answers requests by the config in force.
     """
@@ -74,15 +75,19 @@ class StsParts:
     introspections: Introspections
     status_lists: StatusLists
     shared: SharedState
-    consents: ConsentSources
     metrics: Metrics
     pool: CheckPool
     bulkhead: Bulkhead
     tls: ServerTls
     signer: Signer
     own_keys: OwnKeys
+    consents: ConsentSources
     check: ClientAuthenticator
     issuing: TokenIssuing
+
+    def look_at_keys(self) -> bool:
+        """Check the files of signing keys; return True while one is being written."""
+        return self.signer.look()
 
     def start(self) -> None:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
@@ -173,13 +178,13 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
             introspections=introspections,
             status_lists=lists,
             shared=shared,
-            consents=consents,
             metrics=metrics,
             pool=pool,
             bulkhead=bulkhead,
             tls=tls,
             signer=signer,
             own_keys=own_keys,
+            consents=consents,
             check=ClientAuthenticator(tls, agent_domains(config), clock.wall),
             issuing=TokenIssuing(snapshot, works_with),
         )
@@ -215,8 +220,11 @@ def build_issuing(
         service,
         settings.token_endpoint,
         compute_policy_version(config),
-        any(asks_consent(rule) for rule in settings.rules),
         read_redaction(config.audit.redact),
+        needs_consents=any(
+            rule.consent is ConsentNeed.REQUIRED or rule.authorization_details
+            for rule in settings.rules
+        ),
     )
 
 

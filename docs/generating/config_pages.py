@@ -45,6 +45,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "cache": ("operate",),
     "replay": ("operate",),
     "signals": ("signals",),
+    "sts": ("issue-delegation-tokens",),
     "audit": (
         *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
         *("read-the-audit-trail", "send-records-elsewhere"),

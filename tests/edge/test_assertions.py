@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.assertions.assertions import Assertions
 from authz.core.reason import Reason
-from lab.config_builder import LAB, ConfigBuilder
+from lab.config_builder import AT_READ_RULE, LAB, ConfigBuilder
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL, sample_of
 from support.ext_mcp import Gateway
@@ -187,6 +187,22 @@ def test_a_proof_is_stripped_with_its_token(world: World) -> None:
         assert verified(world, answer)["sub"] == "alice"
         assert {"authorization", "dpop"} <= {*answer.ok_response.headers_to_remove}
     assert len(seen) == 1
+
+
+def test_no_assertion_names_a_refused_decision(tmp_path: Path) -> None:
+    """What was signed for a request that a later step refused is not given to the next request."""
+    budget = {"limit": 1, "per": "agent", "window": "1h"}
+    free = "- {hosts: ['*'], methods: [GET], paths: [/finance/free], scopes: []}"
+    changes = changes_of(tmp_path).with_((*AT_READ_RULE, "budget"), budget)
+    with World(tmp_path, changes.with_rules("finance-read", free)) as world:
+        token, other = world.token(), world.token(scope=f"{READ} more")
+        first = verified(world, world.ask(token))
+        refused = world.ask(other)
+        last = verified(world, world.ask(other, path="/finance/free"))
+        records = {each["decision_id"]: each for each in world.audit_records() if "path" in each}
+
+    assert reason_of(refused) == "budget_exhausted"
+    assert {records[each["txn"]]["decision"] for each in (first, last)} == {"allow"}
 
 
 def test_no_answer_is_cached_for_longer(tmp_path: Path) -> None:

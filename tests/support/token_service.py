@@ -99,6 +99,24 @@ sts:
 _NO_CONSENTS = NoConsents()
 
 
+def tenants(ours: str, theirs: str) -> str:
+    """Return the config with a second issuer; the users of each get its prefix."""
+    other = f"""  - issuer: {PARTNER}
+    keys: {{jwks_uri: {PARTNER}/jwks}}
+    audiences: [{AT_ORDERS}]
+"""
+    entry = f"""  - match: {{issuer: {PARTNER}}}
+    grants: [everything]
+"""
+    subjects = f"""  subjects:
+    - {{issuer: {IDP}, prefix: "{ours}", claims: [groups]}}
+    - {{issuer: {PARTNER}, prefix: "{theirs}"}}
+"""
+    config = CONFIG.replace("agents:\n", other + "agents:\n", 1)
+    config = config.replace("principals:\n", "principals:\n" + entry, 1)
+    return config.replace("  id_tokens:", subjects + "  id_tokens:", 1)
+
+
 def client(spiffe_id: str, thumbprint: str = "", expires_at: float = float("inf")) -> Agent:
     """Return an agent with a certificate of its own."""
     own = spiffe_id.rpartition("/")[2]

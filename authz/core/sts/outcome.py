@@ -48,9 +48,8 @@ class TokenFacts(msgspec.Struct):
 class Issue(msgspec.Struct, frozen=True):
     """A token to sign, with the type ``at+jwt``. Made by ``TokenService`` only.
 
-    The caller must mark all of ``uses`` before it signs, and refuse with the use's reason
-    (``refusal`` in ``service``) if another request has used it. So it must have the consents used
-    up that are for a single token.
+    Before it signs, the caller must mark all of ``uses``, and have the consents used up that may be
+    used once; if another request has used one, it refuses by ``refusal`` of ``service``.
 
     Attributes:
         claims: all claims of the token, ``jti`` included.
@@ -60,7 +59,8 @@ class Issue(msgspec.Struct, frozen=True):
         expires_in: seconds.
         details: ``authorization_details`` of the answer (RFC 9396 section 7).
         uses: what no other request may use: a one-time subject token, a DPoP proof.
-        consent: by which it is made; None if none was needed.
+        consent: the principal's consent, None if none was needed: that for one call is used up
+            before the token is signed, as ``uses`` are.
     """
 
     claims: Mapping[str, Any]

@@ -34,24 +34,10 @@ from support.token_service import (
     WEBAPP,
     Service,
     client,
+    tenants,
 )
 
 ENDPOINT = f"{STS}/token"
-TENANTS = CONFIG.replace(
-    "agents:\n  - id",
-    f"""  - issuer: {PARTNER}
-    keys: {{jwks_uri: {PARTNER}/jwks}}
-    audiences: [{AT_ORDERS}]
-agents:
-  - id""",
-    1,
-).replace(
-    "  id_tokens:",
-    f"""  subjects:
-    - {{issuer: {IDP}, prefix: "corp:", claims: [groups]}}
-    - {{issuer: {PARTNER}, prefix: "partner:"}}
-  id_tokens:""",
-)
 
 
 @pytest.fixture(scope="module")
@@ -362,15 +348,7 @@ def test_two_tenants_alices_stay_two() -> None:
 
     The claims of a tenant are passed on for it alone.
     """
-    service = Service(
-        TENANTS.replace(
-            "principals:\n",
-            f"""principals:
-  - match: {{issuer: {PARTNER}}}
-    grants: [everything]
-""",
-        )
-    )
+    service = Service(tenants("corp:", "partner:"))
     names = {}
     for issuer in (service.idp, service.partner):
         for subject in ("alice", "corp.alice", "corp:alice"):

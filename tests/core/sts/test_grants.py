@@ -277,6 +277,7 @@ def test_consent_is_required_where_the_rule_says_so() -> None:
     service = Service(config, consents=consents)
     issue = service.issue(ORCHESTRATOR, service.token(), audience=AT_TRAVEL, scope="trips:plan")
     assert issue.facts.consent == "consent-1"
+    assert issue.consent == ConsentFound("consent-1", without.now + 60)
     assert issue.claims["exp"] == without.now + 60
     assert consents.asked[-1] == ConsentAsked(
         IDP, "alice", ORCHESTRATOR, (AT_TRAVEL,), frozenset({"trips:plan"})
@@ -313,7 +314,7 @@ def test_a_subject_tokens_details_are_never_lost() -> None:
     assert _detailed(
         service, '[{"amount": 2, "type": "https://corp.example/call"}]', token
     ).details == (held[1],)
-    for amount in ("3", "true", "1.0"):
+    for amount in ("3", "true"):
         asked = f'[{{"type": "{CALL}", "amount": {amount}}}]'
         refused = service.refuse(
             ORCHESTRATOR, token, audience=AT_TRAVEL, authorization_details=asked
@@ -322,6 +323,21 @@ def test_a_subject_tokens_details_are_never_lost() -> None:
     unlisted = service.token(authorization_details=[{"type": "payment"}])
     refused = service.refuse(ORCHESTRATOR, unlisted, audience=AT_TRAVEL)
     assert refused.error is OAuthError.INVALID_DETAILS
+
+
+def test_approvals_of_a_subject_token_go_on_only_if_asked_for() -> None:
+    """They add to what it may be used for: the next agent gets none that nobody consented to."""
+    config = DETAILS.replace(
+        "accept_unchecked: [authorization_details]", f"approval_types: [{CALL}]"
+    )
+    service = Service(config, consents=Consents(2e9 * 2, (1,)))
+    token = service.token(authorization_details=[{"type": CALL, "amount": 7}])
+    issue = service.issue(ORCHESTRATOR, token, audience=AT_TRAVEL)
+    assert "authorization_details" not in issue.claims
+    assert _detailed(service, f'[{{"type": "{CALL}", "amount": 1}}]', token).details
+    asked = f'[{{"type": "{CALL}", "amount": 7}}]'
+    refused = service.refuse(ORCHESTRATOR, token, audience=AT_TRAVEL, authorization_details=asked)
+    assert refused.error is OAuthError.CONSENT_REQUIRED
 
 
 def _detailed(service: Service, details: str, token: str = "") -> Issue:
