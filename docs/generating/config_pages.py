@@ -43,6 +43,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "pdp": ("decision-point",),
     "headers": ("../reference/envoy",),
     "revocations": ("revoke",),
+    "consents": ("consents",),
     "key_cache": ("keys-and-certificates",),
     "cache": ("operate",),
     "replay": ("operate",),
