@@ -6,6 +6,7 @@ from typing import Final
 
 from bench.measure import Run
 from bench.servers import (
+    ASSERTING,
     BEFORE,
     C_ECHO,
     CHAINED,
@@ -60,6 +61,7 @@ BARS: Final = (
     Bar("remembered / Go with a token cache", OURS, GO_CACHE, 1.0),
     Bar("new path / Go with a token cache", of(OURS, PATHS), of(GO_CACHE, PATHS), 1.0),
     Bar("remembered, with a store / without", SHARED, OURS, 1.02),
+    Bar("remembered, with assertions / without", ASSERTING, OURS, 1.03),
     Bar("remembered / before", OURS, BEFORE, 1.02),
 )
 # No bars: what else one may want to know of the same run.
@@ -120,6 +122,11 @@ def recording_rows(run: Run) -> Iterator[tuple[str, str, float, float]]:
 def sharing_rows(run: Run) -> Iterator[tuple[str, str, float, float]]:
     """Yield what a remembered check costs with a store, as a multiple of one without."""
     yield "remembered, with a store / without", "32", run.ratio(SHARED, OURS, "32"), 1.02
+
+
+def asserting_rows(run: Run) -> Iterator[tuple[str, str, float, float]]:
+    """Yield what a remembered check costs with an assertion, as a multiple of one without."""
+    yield "remembered, with assertions / without", "32", run.ratio(ASSERTING, OURS, "32"), 1.03
 
 
 def _added(run: Run, part: str) -> float | None:

@@ -22,11 +22,33 @@ from pathlib import Path
 from typing import Final
 
 from bench import echo, inside, start
-from bench.bars import CALLS, PATHS, PRINCIPALS, RAW, TOKENS, bars, of, recording_rows, sharing_rows
+from bench.bars import (
+    CALLS,
+    PATHS,
+    PRINCIPALS,
+    RAW,
+    TOKENS,
+    asserting_rows,
+    bars,
+    of,
+    recording_rows,
+    sharing_rows,
+)
 from bench.loads import Load
 from bench.measure import Run, cpu_seconds
 from bench.messages import Maker
-from bench.servers import ALGORITHMS, CHAINED, GO, GO_CACHE, GRPCIO, OURS, SHARED, SWITCHED, Bench
+from bench.servers import (
+    ALGORITHMS,
+    ASSERTING,
+    CHAINED,
+    GO,
+    GO_CACHE,
+    GRPCIO,
+    OURS,
+    SHARED,
+    SWITCHED,
+    Bench,
+)
 from bench.through_envoy import through_envoy
 
 PAIRS: Final = 60
@@ -97,9 +119,18 @@ def recording(bench: Bench, run: Run) -> None:
 
 def sharing(bench: Bench, run: Run) -> None:
     """What a store costs a remembered check: turns of a server with one, and of one without."""
+    _beside_ours(bench, run, SHARED)
+
+
+def asserting(bench: Bench, run: Run) -> None:
+    """What an assertion costs a remembered check, likewise."""
+    _beside_ours(bench, run, ASSERTING)
+
+
+def _beside_ours(bench: Bench, run: Run, other: str) -> None:
     known = bench.messages.remembered()
     for _ in range(max(4, int(PAIRS * run.scale))):
-        for server in random.sample([OURS, SHARED], 2):
+        for server in random.sample([OURS, other], 2):
             take(bench, run, Turn(server, server, "32", known, COUNTS["32"]))
 
 
@@ -157,6 +188,9 @@ def _options() -> argparse.Namespace:
         "--recording", action="store_true", help="only what metrics, audit and its chain cost"
     )
     parser.add_argument("--sharing", action="store_true", help="only what a store costs")
+    parser.add_argument(
+        "--assert", action="store_true", dest="asserting", help="only what assertions cost"
+    )
     parser.add_argument("--inside", action="store_true", help="only what needs no server")
     parser.add_argument(
         "--before", type=Path, metavar="CHECKOUT", help="another checkout, measured in the same run"
@@ -211,6 +245,9 @@ def main() -> None:
         return
     if options.sharing:
         _alone(options, sharing, sharing_rows)
+        return
+    if options.asserting:
+        _alone(options, asserting, asserting_rows)
         return
     if not options.inside:
         _with_servers(options)

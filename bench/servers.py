@@ -30,6 +30,7 @@ GRPCIO: Final = "ours, grpcio"
 SWITCHED: Final = "ours-switched"
 CHAINED: Final = "ours-chained"  # the same, with audit.chain
 SHARED: Final = "ours, with a store"
+ASSERTING: Final = "ours, with assertions"
 BEFORE: Final = "before"
 C_ECHO: Final = "C echo"
 GO_ECHO: Final = "Go echo"
@@ -87,6 +88,7 @@ class Bench:
         os.sched_setaffinity(0, SERVER_CORE)
         self._start_ours()
         self._start_echoes()
+        self._start_asserting()
         self._build("that shares a store", self._start_shared)
         if before is not None:
             self._start_checkout(before)
@@ -141,6 +143,21 @@ class Bench:
         shared = CHANGES.with_(("store",), {"url": f"unix://{path}"})
         server = self._ours(SHARED.replace(" ", "-"), shared).wait_ready()
         self._add(SHARED, server.process, server.socket)
+
+    def _start_asserting(self) -> None:
+        """Start a server whose upstreams get assertions, each for as long as a run takes."""
+        section = {
+            "issuer": "https://authz.corp.example",
+            "make": str(self.folder / "signing.pem"),
+            "lifetime": "10m",
+            "listen": "127.0.0.1:0",
+            "insecure": True,
+        }
+        asserting = CHANGES.with_(("assertions",), section).with_(
+            ("routes", "finance", "upstream_token"), "assert"
+        )
+        server = self._ours(ASSERTING.replace(" ", "-"), asserting).wait_ready()
+        self._add(ASSERTING, server.process, server.socket)
 
     def _start_in_c(self) -> None:
         programs = build_c()

@@ -20,6 +20,9 @@ class Sharing(Protocol):
     def shared(self) -> SharedState:
         """What replicas share, or this process has alone."""
 
+    def look_at_keys(self) -> bool:
+        """Check the files of signing keys; return True to be called again soon."""
+
 
 def build_watches(
     parts: Sharing, reload: ConfigReload, liveness: Liveness
@@ -27,14 +30,15 @@ def build_watches(
     """Return a thread for the file of revocations, one for the config, and one for the store.
 
     The file's must never wait, as a line counts at once. Reading a config takes long, and the store
-    may let its thread wait. Files of signing keys are the config's: a new key has minutes.
+    may let its thread wait. The files of signing keys are looked at in the thread of the config: a
+    new key has minutes.
     """
     beat, revocations = liveness.beat, parts.shared.revocations
     revocations.file.progress = partial(beat, REVOCATIONS)  # half a million lines take long
 
     def look_at_config() -> bool:
         is_pending = reload.look()
-        return parts.assertion_keys.look() or is_pending
+        return parts.look_at_keys() or is_pending
 
     watches = (
         PeriodicThread(REVOCATIONS, revocations.refresh, REVOCATIONS_SECONDS, beat),

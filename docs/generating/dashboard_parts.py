@@ -60,6 +60,32 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
     ),
     "Other servers": (
         Panel(
+            "Signing keys",
+            "Published keys of our own tokens, by use. Empty without assertions.",
+            {"{{use}}": f"max by (use) ({chosen('authz_signing_keys')})"},
+        ),
+        Panel(
+            "Next signing key in",
+            "Until another key begins to sign. Empty without such a key.",
+            {"{{instance}}": f"{chosen('authz_signing_key_next_timestamp_seconds')} - time()"},
+            "s",
+        ),
+        Panel(
+            "Changes of signing keys",
+            "Changed files whose key was taken, or refused as unusable. In red: 1 while a file "
+            "can't be used. Empty without assertions.",
+            {
+                "{{instance}} {{result}}": growth("authz_signing_key_reloads_total"),
+                "{{instance}} unusable": chosen("authz_signing_key_refused"),
+            },
+        ),
+        Panel(
+            "Assertions for upstreams",
+            "Signed or failed. At zero without assertions.",
+            {"{{result}}": rates_by("result", "authz_assertions_total")},
+            "reqps",
+        ),
+        Panel(
             "Questions to the decision point",
             "By result. At zero without pdp.",
             {"{{result}}": rates_by("result", "authz_pdp_calls_total")},
@@ -89,6 +115,24 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "99th percentile of the calls. Empty without introspection.",
             {"{{issuer}}": quantile("0.99", "issuer, le", "authz_introspection_duration_seconds")},
             "s",
+        ),
+        Panel(
+            "Exchanges of tokens",
+            "Tokens for upstreams by result. Empty without exchange.",
+            {"{{issuer}} {{result}}": rates_by("issuer, result", "authz_exchanges_total")},
+            "reqps",
+        ),
+        Panel(
+            "Time of exchanges",
+            "99th percentile of the calls. Empty without exchange.",
+            {"{{issuer}}": quantile("0.99", "issuer, le", "authz_exchange_duration_seconds")},
+            "s",
+        ),
+        Panel(
+            "Memory of exchanged tokens",
+            "Of the server that remembers most. At zero without exchange.",
+            {"most": f"max({chosen('authz_exchange_memory_bytes')})"},
+            "bytes",
         ),
         Panel(
             "Uses of proofs and one-time tokens",
@@ -127,6 +171,7 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             {
                 "decision point": f"max({chosen('authz_pdp_breaker_open')})",
                 "{{issuer}}": f"max by (issuer) ({chosen('authz_introspection_breaker_open')})",
+                "exchange {{issuer}}": f"max by (issuer) ({chosen('authz_exchange_breaker_open')})",
             },
             bad_from=1,
         ),
@@ -264,6 +309,34 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "without audit.chain.",
             {"{{instance}}": age("authz_audit_checkpoint_timestamp_seconds")},
             "s",
+        ),
+    ),
+    "Token service": (
+        Panel(
+            "Token requests by reason",
+            "To authz sts; without a reason a token was issued. Empty where it is not scraped.",
+            {"{{reason}}": rates_by("reason", "authz_sts_requests_total")},
+            "reqps",
+        ),
+        Panel(
+            "Answers of the token service",
+            "By HTTP status, those of its metadata and keys among them.",
+            {"{{status}}": rates_by("status", "authz_sts_answers_total")},
+            "reqps",
+        ),
+        Panel(
+            "Connections of the token service",
+            "In a TLS handshake, or open; and requests that are being decided.",
+            {
+                "{{state}}": f"sum by (state) ({chosen('authz_sts_connections')})",
+                "deciding": f"sum({chosen('authz_sts_running')})",
+            },
+        ),
+        Panel(
+            "Connections refused",
+            "In their handshake, as without a trusted certificate, or for lack of room.",
+            {"{{cause}}": rates_by("cause", "authz_sts_connections_refused_total")},
+            "cps",
         ),
     ),
     "Process": (

@@ -348,6 +348,8 @@ BAD: Final[dict[str, dict[str, Any]]] = {
     "issuer": {"claims": {"iss": "https://evil.example"}},
     "no issuer": {"claims": {"iss": None}},
     "audience": {"claims": {"aud": "https://payments.corp.example"}},
+    "more audiences": {"claims": {"aud": [ORDERS, "https://payments.corp.example"]}},
+    "odd audiences": {"claims": {"aud": [ORDERS, 1]}},
     "no audience": {"claims": {"aud": None}},
     "scope": {"claims": {"scope": f"{SCOPE} admin"}, "members": {"scope": None}},
     "scope told": {"members": {"scope": f"{SCOPE} admin"}},
@@ -448,6 +450,9 @@ def test_what_settings_open(
     assert bearer(by_oid.exchange(*allow_of(issuer, oid="a1")))["oid"] == "a1"
     assert by_oid.refusal(*allow_of(issuer, oid="a2"))[0] == "exchange_unavailable"
     assert by_oid.refusal(*allow_of(issuer))[0] == "exchange_unavailable"  # it has none
+    server.claims = {"aud": [ORDERS, "account"]}
+    wide = made(accept_audiences=("account",))
+    assert "account" in bearer(wide.exchange(*allow_of(issuer)))["aud"]
     server.claims = {"scope": f"{SCOPE} profile"}
     assert made().refusal(*allow_of(issuer))[0] == "exchange_unavailable"
     assert (

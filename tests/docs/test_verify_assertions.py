@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import jwt
 import pytest
 import yaml
 
-from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.signing.private_key import parse_signing_key
 from lab.ca import Authority
 from lab.config_builder import LAB
@@ -25,8 +23,8 @@ from lab.envoy import Envoy
 from lab.issuer import Issuer, JwksServer
 from lab.mesh import AUDIENCE, ISSUER, TRAVEL, Server
 from support.go_tools import MISSING, go_tool
-from support.signing import address_of_keys, pem
-from support.world import READ, check_request, header_of
+from support.signing import address_of_keys, assertion_of, pem
+from support.world import READ
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/verify-assertions.md").read_text()
@@ -34,7 +32,6 @@ GO = ROOT / "tests/support/data/verify_assertions/verify.go"
 URL = "https://authz.corp.example/jwks.json"
 OURS = "https://authz.corp.example"
 TYP = "authz-assertion+jwt"
-CHECK = "/envoy.service.auth.v3.Authorization/Check"
 
 
 def blocks(language: str) -> list[str]:
@@ -86,12 +83,7 @@ def assertions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Assertions]
         stack.callback(server.process.stop)
         server.wait_ready()
         svid = Authority(folder / "pki").issue(TRAVEL)
-        token = issuer.token(TRAVEL, scope=READ)
-        request = check_request(svid, [("authorization", f"Bearer {token}")])
-        channel = stack.enter_context(grpc.insecure_channel(f"unix:{server.socket}"))
-        raw = channel.unary_unary(CHECK)(request.SerializeToString(), timeout=30)
-        real = header_of(pb.CheckResponse.FromString(raw), "x-agent-assertion")
-        assert real is not None
+        real = assertion_of(server.socket, svid, issuer.token(TRAVEL, scope=READ))
         keys_url = f"http://{address_of_keys(server.process.log)}/jwks.json"
         yield Assertions(keys_url, real, **_made(pems, real))
 
@@ -106,7 +98,7 @@ def _made(pems: dict[str, bytes], real: str) -> dict[str, Any]:
     bad = {
         "forged": forged,
         "changed": f"{head}.{forged.split('.')[1][:-4]}AAAA.{signature}",
-        "unsigned": jwt.encode(claims, None, "none", {"typ": TYP, "kid": keys["current"].kid}),
+        "unsigned": jwt.encode(claims, "", "none", {"typ": TYP, "kid": keys["current"].kid}),
         "expired": keys["current"].sign(TYP, long_ago),
         "another audience": keys["current"].sign(TYP, {**claims, "aud": "https://other.example"}),
         "another issuer": keys["current"].sign(TYP, {**claims, "iss": "https://other.example"}),

@@ -52,6 +52,7 @@ class ExchangeIssuer(AbstractContextManager["ExchangeIssuer"]):
         key: the key of the client that authenticates by an assertion.
         svids: the key that signs JWT-SVIDs of the trust domain.
         gate: if set, answers wait for it.
+        opaque: the claims of its opaque tokens.
     """
 
     def __init__(self, issuer: Issuer, tls: Svid | None = None, client_ca: Any = None) -> None:
@@ -68,6 +69,7 @@ class ExchangeIssuer(AbstractContextManager["ExchangeIssuer"]):
         self.key: SigningKey | None = None
         self.svids: SigningKey | None = None
         self.authenticates = True
+        self.opaque: dict[str, dict[str, Any]] = {}
         self.gate: Event | None = None
         self.change: Callable[[dict[str, Any], dict[str, str]], None] = lambda *_: None
         self._by_certificate = client_ca is not None
@@ -155,6 +157,8 @@ class ExchangeIssuer(AbstractContextManager["ExchangeIssuer"]):
         if form.get("subject_token_type") not in (f"{TYPE}access_token", f"{TYPE}jwt"):
             raise OAuthFaultError("invalid_request")
         token = form.get("subject_token", "")
+        if token in self.opaque:
+            return self.opaque[token]
         try:
             key_id = jwt.get_unverified_header(token)["kid"]
             key = self.issuer.keys[key_id]

@@ -99,6 +99,24 @@ sts:
 _NO_CONSENTS = NoConsents()
 
 
+def tenants(ours: str, theirs: str) -> str:
+    """Return the config with a second issuer; the users of each get its prefix."""
+    other = f"""  - issuer: {PARTNER}
+    keys: {{jwks_uri: {PARTNER}/jwks}}
+    audiences: [{AT_ORDERS}]
+"""
+    entry = f"""  - match: {{issuer: {PARTNER}}}
+    grants: [everything]
+"""
+    subjects = f"""  subjects:
+    - {{issuer: {IDP}, prefix: "{ours}", claims: [groups]}}
+    - {{issuer: {PARTNER}, prefix: "{theirs}"}}
+"""
+    config = CONFIG.replace("agents:\n", other + "agents:\n", 1)
+    config = config.replace("principals:\n", "principals:\n" + entry, 1)
+    return config.replace("  id_tokens:", subjects + "  id_tokens:", 1)
+
+
 def client(spiffe_id: str, thumbprint: str = "", expires_at: float = float("inf")) -> Agent:
     """Return an agent with a certificate of its own."""
     own = spiffe_id.rpartition("/")[2]
@@ -163,11 +181,16 @@ class Service:
             consents=consents,
         )
 
+    @property
+    def times(self) -> dict[str, int]:
+        """Return the times of a subject token: those of this service, and not of the clock."""
+        return {"iat": int(self.now), "exp": int(self.now) + 600}
+
     def token(
         self, subject: str = "alice", scope: str = "trips:plan hotels:book", **changes: Any
     ) -> str:
         """Return an access token of the identity provider for the token service; no agent acts."""
-        given = {"act": None, "iat": int(self.now), "exp": int(self.now) + 600, **changes}
+        given = {"act": None, **self.times, **changes}
         return self.idp.token("", subject, scope, **given)
 
     def id_token(self, *, header: Mapping[str, Any] | None = None, **changes: Any) -> str:

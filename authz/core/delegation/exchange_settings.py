@@ -74,6 +74,10 @@ class ExchangeSettings(OAuthClientSettings):
     """Other configured issuers whose tokens are exchanged there. Their subjects must be this
     issuer's too: it is compared by subject_claims alone.
     """
+    accept_audiences: tuple[str, ...] = ()
+    """Audiences that an exchanged token may have without being asked for. Any other is refused: the
+    upstream could use the token there.
+    """
     accept_scopes: tuple[str, ...] = ()
     """Scopes that an exchanged token may have without being asked for, such as profile and email,
     which Keycloak gives to all. Any other scope that was not asked for is refused.

@@ -86,6 +86,9 @@ def _check_audience(claims: Mapping[str, Any], expected: ExchangeExpected) -> No
     named = audience if isinstance(audience, list) else [audience]
     if not all(asked in named for asked in expected.audiences):
         raise Denied(Reason.TOKEN_AUDIENCE, "its aud does not have what was asked for")
+    known = (*expected.audiences, *expected.settings.accept_audiences)
+    if not all(name in known for name in named):  # the upstream could use it elsewhere
+        raise Denied(Reason.TOKEN_AUDIENCE, "its aud has more than was asked for")
 
 
 def _check_subject(claims: Mapping[str, Any], expected: ExchangeExpected) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from string import Template
 from typing import Final
 
+from authz.adapters.assertions import assertion_header
 from authz.config import Config
 from authz.core.identity.settings import Source
 from authz.core.patterns import ANY
@@ -91,7 +92,10 @@ def _with_routes(text: str, config: Config, profile: str) -> str:
 def _names(config: Config) -> dict[str, str]:
     """Return what stands for the config's trust domains and headers, by the text for ours."""
     words = [word for word in _WORDS.split(config.headers.prefix) if word]
-    allowed = "|".join(map(_alike, (f"{config.headers.prefix}*", *config.headers.remove)))
+    prefix = config.headers.prefix
+    assertion = assertion_header(config.assertions, prefix)
+    own = [] if not assertion or assertion.startswith(prefix) else [assertion]
+    allowed = "|".join(map(_alike, (f"{prefix}*", *config.headers.remove, *own)))
     return {
         _SPELLINGS: f'regex: "{"[^a-z0-9]+".join(words)}[^a-z0-9].*"',
         _ALLOWED: f'regex: "{allowed}|{config.token.header}|dpop"',
