@@ -43,10 +43,12 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "pdp": ("decision-point",),
     "headers": ("../reference/envoy",),
     "revocations": ("revoke",),
+    "consents": ("consents",),
     "key_cache": ("keys-and-certificates",),
     "cache": ("operate",),
     "replay": ("operate",),
     "signals": ("signals",),
+    "sts": ("issue-delegation-tokens", "run-the-token-service"),
     "audit": (
         *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
         *("read-the-audit-trail", "send-records-elsewhere"),

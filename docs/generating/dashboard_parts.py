@@ -66,7 +66,7 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Next signing key in",
-            "Until another key begins to sign. Empty if none is due.",
+            "Until another key begins to sign. Empty without such a key.",
             {"{{instance}}": f"{chosen('authz_signing_key_next_timestamp_seconds')} - time()"},
             "s",
         ),
