@@ -6,11 +6,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import demo_mcp, trips
+from lab import demo_mcp, demo_sts, trips
 from lab import mesh as lab
 from lab.client import Client, Reply, bearer
 from lab.dpop import DpopClient
@@ -153,26 +153,39 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="authz-demo-"))
     begun = time.monotonic()
     try:
-        with Mesh(folder, with_mcp=True) as mesh:
+        with Mesh(folder, with_mcp=True, with_sts=True) as mesh:
             print(f"Envoy, agent-authz, issuer and upstreams are up ({_since(begun)}).\n")
             colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-            lines, calls = story(mesh), demo_mcp.story(mesh)
-            expected = tell(lines, colours=colours)
-            print("\nAn MCP server, called with the client of the official SDK:\n")
-            expected += tell(calls, colours=colours)
+            acts = {
+                "": story(mesh),
+                "An MCP server, called with the client of the official SDK:": demo_mcp.story(mesh),
+                "Delegations by authz sts, handed on from agent to agent:": demo_sts.story(mesh),
+            }
+            expected, total = _played(acts, colours=colours), sum(map(len, acts.values()))
             mesh.check_alive()  # a part that died is the reason, not the rows that it spoilt
-            print(f"\n{expected} of {len(lines) + len(calls)} as expected")
+            print(f"\n{expected} of {total} as expected")
             if os.environ.get("KEEP"):
                 keep(mesh)
-        return 0 if expected == len(lines) + len(calls) else 1
     except (ProcessError, EnvoyMissingError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped.")
         return 1
+    else:
+        return 0 if expected == total else 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _played(acts: Mapping[str, Sequence[Line]], *, colours: bool) -> int:
+    """Tell the acts, each below its title, and count the lines that ended as expected."""
+    expected = 0
+    for title, lines in acts.items():
+        if title:
+            print(f"\n{title}\n")
+        expected += tell(lines, colours=colours)
+    return expected
 
 
 def _since(begun: float) -> str:

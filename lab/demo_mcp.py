@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mcp import Client, MCPError
@@ -69,7 +69,7 @@ def story(mesh: Mesh) -> list[Line]:
              lambda c: c.call_tool("search_trips", {"to": "Bern"}), token=None),
         Line("travel", "alice", "delete_trip as search_trips", 400, "mcp_header_mismatch",
              "the header Mcp-Name says another tool than the body",
-             post(_headers("tools/call", "search_trips"), _call("delete_trip"))),
+             post(headers_of("tools/call", "search_trips"), call_of("delete_trip", {}))),
         Line("travel", "alice", "search_trips or delete_trip", 400, "message_malformed",
              "a body with two names", post({}, two_names)),
     ]  # fmt: skip
@@ -108,13 +108,15 @@ def _told(reply: Reply) -> Reply:
     return Reply(reply.status, reply.headers, reply.body, words)
 
 
-def _headers(method: str, name: str) -> dict[str, str]:
+def headers_of(method: str, name: str) -> dict[str, str]:
+    """Return the headers that mirror a call."""
     return {"mcp-protocol-version": NEWEST, "mcp-method": method, "mcp-name": name}
 
 
-def _call(tool: str) -> bytes:
+def call_of(tool: str, arguments: Mapping[str, Any]) -> bytes:
     """Return a call as the SDK sends it."""
-    meta = {"io.modelcontextprotocol/protocolVersion": NEWEST}
-    params = {"name": tool, "arguments": {}, "_meta": meta}
+    own = "io.modelcontextprotocol"
+    meta = {f"{own}/protocolVersion": NEWEST, f"{own}/clientCapabilities": {}}
+    params = {"name": tool, "arguments": arguments, "_meta": meta}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     return json.dumps(call).encode()

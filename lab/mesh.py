@@ -16,6 +16,7 @@ from lab.envoy import NOBODY, Envoy, bootstrap
 from lab.issuer import Issuer, JwksServer
 from lab.live_files import logged
 from lab.processes import Process
+from lab.sts import TokenService
 from lab.trips import CHANGES, McpServer
 from lab.upstream import Upstream
 
@@ -80,6 +81,17 @@ audit: {{path: "{audit}"}}
 CHECK_TIMEOUT = "1s"  # as envoy.yaml has it
 
 
+def config_text(files: Path, jwks_uri: str, drain: str = "3s") -> str:
+    """Return the config of a process whose files begin with this path."""
+    return CONFIG.format(
+        socket=f"{files}-{{worker}}.sock",
+        admin_port=0,
+        drain=drain,
+        jwks_uri=jwks_uri,
+        audit=f"{files}.audit.jsonl",
+    )
+
+
 class Server:
     """An agent-authz server process."""
 
@@ -99,13 +111,7 @@ class Server:
         self.socket = self.sockets[0]
         self.config = folder / f"{name}.yaml"
         self.audit = folder / f"{name}.audit.jsonl"
-        self._text = CONFIG.format(
-            socket=folder / f"{name}-{{worker}}.sock",
-            admin_port=0,
-            drain=f"{drain}\n  workers: {workers}",
-            jwks_uri=jwks_uri,
-            audit=self.audit,
-        )
+        self._text = config_text(folder / name, jwks_uri, f"{drain}\n  workers: {workers}")
         self.write_config(changes)
         self.process = Process(
             name,
@@ -167,12 +173,14 @@ class Mesh:
         workers: int = 1,
         *,
         with_mcp: bool = False,
+        with_sts: bool = False,
         check_timeout: str = CHECK_TIMEOUT,
         changes: ConfigBuilder = LAB,
     ) -> None:
         """Take a folder for files, logs and sockets; how many servers, of how many workers.
 
-        With an MCP server it takes two seconds longer, and the config has ``lab.trips`` in it.
+        With an MCP server it takes two seconds longer, and the config has ``lab.trips`` in it; with
+        a token service, which needs that, likewise, and ``lab.sts``.
         ``check_timeout`` is how long Envoy waits for a decision, ``changes`` are of the config of
         all servers.
         """
@@ -180,6 +188,7 @@ class Mesh:
         self._count = servers
         self._workers = workers
         self._with_mcp = with_mcp
+        self._with_sts = with_sts
         self._check_timeout = check_timeout
         self._changes = changes
         self._stack = ExitStack()
@@ -206,6 +215,8 @@ class Mesh:
         self._stack.callback(self.jwks.close)
         self.upstream = Upstream()
         self._stack.callback(self.upstream.close)
+        if self._with_sts:
+            self._start_sts()
         names = [f"authz-{n}" for n in range(1, self._count + 1)]
         self.servers = [self.server(name, self._changes, self._workers) for name in names]
         for server in self.servers:
@@ -224,13 +235,28 @@ class Mesh:
         self._stack.callback(self.envoy.stop)
         self.envoy.wait_ready()
 
+    def _start_sts(self) -> None:
+        """Start the token service, with the config that servers have; then these know its port."""
+        self.sts = TokenService(self.folder, self.authority)
+        text = config_text(self.folder / "sts", self._uri)
+        self.sts.start(self._own_changes().and_(self._changes).edit(text))
+        self._stack.callback(self.sts.process.stop)
+        self.sts.wait_ready()
+
     def server(self, name: str, changes: ConfigBuilder = LAB, workers: int = 1) -> Server:
         """Start another agent-authz server, with changes of its config."""
-        uri = f"{self.jwks.url}/jwks"
-        own = CHANGES if self._with_mcp else LAB
-        server = Server(self.folder, name, uri, changes=own.and_(changes), workers=workers)
+        own = self._own_changes()
+        server = Server(self.folder, name, self._uri, changes=own.and_(changes), workers=workers)
         self._stack.callback(server.process.stop)
         return server
+
+    @property
+    def _uri(self) -> str:
+        return f"{self.jwks.url}/jwks"
+
+    def _own_changes(self) -> ConfigBuilder:
+        own = CHANGES if self._with_mcp else LAB
+        return own.and_(self.sts.changes()) if self._with_sts else own
 
     def __exit__(
         self,
@@ -244,8 +270,9 @@ class Mesh:
     def check_alive(self) -> None:
         """Raise ProcessError for a part that has died."""
         mcp = [self.mcp.process] if self._with_mcp else []
+        sts = [self.sts.process] if self._with_sts else []
         servers = [server.process for server in self.servers]
-        for process in (*servers, *mcp, self.envoy.process):
+        for process in (*servers, *mcp, *sts, self.envoy.process):
             process.check_alive()
 
     def client(self, svid: Svid | None) -> Client:

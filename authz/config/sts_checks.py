@@ -33,12 +33,12 @@ def _subjects(sts: dict[str, Any], known: list[str], own: str) -> Found:
     listed = [(at, item.get("issuer")) for at, item in _items(sts.get("subjects"))]
     others = [name for name in known if name != own]
     if not listed and len(others) != 1:
-        yield (
-            ("sts",),
+        message = (
             f"subjects is required with {len(others)} issuers beside the token service: list those"
             " whose tokens may be exchanged, each with a prefix, so that no two of their users are"
-            " the same in its tokens",
+            " the same in its tokens"
         )
+        yield ("sts",), message
         return
     for at, name in listed:
         if name == own:

@@ -1,16 +1,16 @@
 """Answers token requests: reads the form, decides, takes what may be used once, signs and records.
 
-The steps are in ``TokenIssuing.answer``. The decision is ``authz.core.sts``'s. What it lacks, such as
-a key, is learned within WAIT_SECONDS, and the decision made again; so it is if keys or revocations
-have changed while it waited for the store. A token is signed last, and a token without a record is
-not given away where the config demands records.
+The steps are in ``TokenIssuing.answer``. The decision is ``authz.core.sts``'s. What it lacks, such
+as a key, is learned within WAIT_SECONDS, and the decision made again; so it is if keys or
+revocations have changed while it waited for the store. A token is signed last, and a token without
+a record is not given away where the config demands records.
 """
 
 import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -25,6 +25,7 @@ from authz.adapters.audit.records.record import (
     token_digest,
 )
 from authz.adapters.audit.records.redaction import Parties, Redaction
+from authz.adapters.consents.sources import ConsentSources
 from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.single_use import SingleUses
 from authz.adapters.sts.reply import INTERNAL, NOT_STORED, Reply
@@ -63,6 +64,7 @@ class IssuingParts:
         signer: signs what was decided.
         learners: learn what a decision lacks, by the kind of the need.
         single_uses: the proofs and tokens that were used.
+        consents: what principals have consented to.
         bulkhead: the places to wait on the network.
         audit: gets a record of each request.
         generation: returns that of keys, status lists and revocations.
@@ -72,6 +74,7 @@ class IssuingParts:
     signer: TokenSigner
     learners: Mapping[type[Need], Learner[Any]]
     single_uses: SingleUses
+    consents: ConsentSources
     bulkhead: Bulkhead
     audit: AuditLog
     generation: Callable[[], int]
@@ -87,12 +90,14 @@ class IssuingSnapshot:
         endpoint: the URL of the token endpoint.
         policy_version: the hash of the settings that decide.
         redaction: what records leave out; None for nothing.
+        needs_consents: whether a rule may need a principal's consent.
     """
 
     service: TokenService
     endpoint: str
     policy_version: str
     redaction: Redaction | None = None
+    needs_consents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +155,24 @@ class TokenIssuing:
         except Denied as denied:
             return self._told(snapshot, refusal(denied, TokenFacts(agent)), begun)
         token_id = secrets.token_urlsafe(_TOKEN_ID_BYTES)
+        if snapshot.needs_consents:
+            self._catch_up(agent, begun)
         generation = self._parts.generation()  # first: a change during the steps shows
         outcome = self._learned(snapshot, agent, request, token_id, begun)
         if isinstance(outcome, Issue):
             outcome = self._used(outcome, agent, begun)
         if isinstance(outcome, Issue) and generation != self._parts.generation():
             again = self._decided(snapshot, agent, request, token_id)
-            outcome = again if isinstance(again, Refuse) else outcome
+            outcome = again if _refuses_now(again, outcome) else outcome
         return self._told(snapshot, outcome, begun)
+
+    def _catch_up(self, agent: Agent, begun: _Begun) -> None:
+        """Look at the consents as they are now; where that can't be, the decision refuses."""
+        try:
+            with self._parts.bulkhead.waiting(agent.spiffe_id.text):
+                self._parts.consents.catch_up(self._seconds_left(begun))
+        except BulkheadFullError:
+            return
 
     def _decided(
         self, snapshot: IssuingSnapshot, agent: Agent, request: TokenRequest, token_id: str
@@ -216,6 +231,11 @@ class TokenIssuing:
                         self._clock.wall(),
                         self._seconds_left(begun),
                         agent=name,
+                    )
+            if issue.consent is not None and issue.consent.once:
+                with self._parts.bulkhead.waiting(name):
+                    self._parts.consents.use_up(
+                        issue.consent, name, self._clock.wall(), self._seconds_left(begun)
                     )
         except BulkheadFullError:
             detail = "too many requests wait for the store"
@@ -288,6 +308,14 @@ def read_form(form: bytes) -> list[tuple[str, str]]:
         raise TokenRequestDenied(
             OAuthError.INVALID_REQUEST, Reason.MESSAGE_PARAMS, detail
         ) from None
+
+
+def _refuses_now(again: Outcome, issue: Issue) -> TypeGuard[Refuse]:
+    """Tell whether the second decision refuses: not for the consent that the first has used up."""
+    if isinstance(again, Issue):
+        return False
+    is_used_up = issue.consent is not None and bool(issue.consent.once)
+    return not (is_used_up and again.reason is Reason.APPROVAL_REQUIRED)
 
 
 def _unlearned(refused: Refuse, error: Exception) -> Refuse:

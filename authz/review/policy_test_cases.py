@@ -25,9 +25,11 @@ from authz.core.policy.holder_settings import GROUPS, ROLES
 from authz.core.policy.query import PolicyQuery
 from authz.core.policy.settings import Scope
 from authz.core.reason import Reason
-from authz.core.request import Operation, Request
+from authz.core.request import Request
+from authz.core.routes import Routes
 from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SpiffeId, SpiffeIdText
+from authz.review.assumed_token import ASSUMED_ID, with_end
 from authz.review.audit_files import STDIN, STDIN_FD
 from authz.review.call_input import CallInput
 
@@ -132,8 +134,8 @@ class PolicyTestCase(CallInput):
             raise MisfitError(message, said[0])
         return self
 
-    def case(self, only_issuer: str, now: float) -> PolicyQuery:
-        """Build the question. Raises Denied(PATH_AMBIGUOUS)."""
+    def case(self, only_issuer: str, now: float, routes: Routes) -> PolicyQuery:
+        """Build the question. Raises Denied for a path that its route does not accept."""
         moment = now if self.at is None else datetime.fromisoformat(self.at).timestamp()
         parts = urlsplit(self.url)
         request = Request(
@@ -145,9 +147,9 @@ class PolicyTestCase(CallInput):
             calls=self.calls,
         )
         agent = Agent(SpiffeId.parse(self.agent))
-        operation = Operation.of(request)
+        operation, route = routes.read(request)
         delegation = self._delegation(only_issuer, moment) if self.token else by_svid(agent)
-        return PolicyQuery(agent, delegation, operation, request, moment)
+        return PolicyQuery(agent, delegation, operation, request, moment, resource=route.resource)
 
     def _delegation(self, only_issuer: str, now: float) -> Delegation:
         mode = self.mode or (Mode.ACT if self.principal else Mode.AUTONOMOUS)
@@ -165,8 +167,9 @@ class PolicyTestCase(CallInput):
             frozenset(self.scopes),
             now - self.token_age,
             inf,
+            token_id=ASSUMED_ID,
             mode=mode,
-            claims=claims,
+            claims=with_end(claims, now),
         )
 
 

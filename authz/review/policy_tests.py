@@ -106,9 +106,7 @@ def _verdict(
     policy: Policy, routes: Routes, case: PolicyTestCase, only_issuer: str, now: float
 ) -> Verdict:
     try:
-        question = case.case(only_issuer, now)
-        routes.of(question.request, question.operation)  # raises Denied for unaccepted paths
-        return policy.evaluate(question)
+        return policy.evaluate(case.case(only_issuer, now, routes))
     except Denied as denied:
         return Verdict(denied)
 

@@ -17,7 +17,6 @@ from authz.adapters.tls_contexts import TlsContexts
 from authz.config import Config
 from authz.server.giving_way import yielding_gil
 from authz.server.liveness import MAIN, POOL, TRANSPORT, Liveness
-from authz.server.looking import PeriodicThread
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.server.sts_metrics import build_sts_metrics
 from authz.server.watches import build_watches
@@ -28,10 +27,9 @@ TICK_SECONDS: Final = 0.2
 FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arrive quickly
 CLOSE_SECONDS: Final = 10.0  # how long a stop may take after the drain, as a server's
 WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missing
-SIGNING_SECONDS: Final = 1.0  # how often the files of the keys are checked
 ALPN: Final = "http/1.1"
 # What a reload does not put into force.
-_FIXED_SECTIONS: Final = ("audit", "store", "replay", "revocations", "key_cache")
+_FIXED_SECTIONS: Final = ("audit", "store", "replay", "revocations", "consents", "key_cache")
 _FIXED_KEYS: Final = ("issuer", "listen", "tls", "admin")
 _log: Final = logging.getLogger("authz.server")
 
@@ -81,10 +79,7 @@ class StsProcess:
         self._admin = AdminServer(
             settings.admin.listen, self.metrics.registry, self.readiness, self.liveness.stuck
         )
-        self._watches = (
-            *build_watches(parts, self.configs, self.liveness),
-            PeriodicThread("signing", parts.signer.look, SIGNING_SECONDS, lambda _: None),
-        )
+        self._watches = build_watches(parts, self.configs, self.liveness)
 
     def _made_metadata(self) -> bytes:
         settings = sts_settings(self._config)

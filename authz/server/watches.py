@@ -1,6 +1,5 @@
 """Makes the threads that watch files and the store for changes; none waits for another."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -21,25 +20,25 @@ class Sharing(Protocol):
     def shared(self) -> SharedState:
         """What replicas share, or this process has alone."""
 
+    def look_at_keys(self) -> bool:
+        """Check the files of signing keys; return True to be called again soon."""
+
 
 def build_watches(
-    parts: Sharing,
-    reload: ConfigReload,
-    liveness: Liveness,
-    look_at_keys: Callable[[], bool] = lambda: False,
+    parts: Sharing, reload: ConfigReload, liveness: Liveness
 ) -> tuple[PeriodicThread, ...]:
     """Return a thread for the file of revocations, one for the config, and one for the store.
 
     The file's must never wait, as a line counts at once. Reading a config takes long, and the store
-    may let its thread wait. ``look_at_keys`` looks at the files of signing keys, in the thread of
-    the config: a new key has minutes.
+    may let its thread wait. The files of signing keys are looked at in the thread of the config: a
+    new key has minutes.
     """
     beat, revocations = liveness.beat, parts.shared.revocations
     revocations.file.progress = partial(beat, REVOCATIONS)  # half a million lines take long
 
     def look_at_config() -> bool:
         is_pending = reload.look()
-        return look_at_keys() or is_pending
+        return parts.look_at_keys() or is_pending
 
     watches = (
         PeriodicThread(REVOCATIONS, revocations.refresh, REVOCATIONS_SECONDS, beat),

@@ -1,9 +1,9 @@
 """Authenticates the token service's clients by their certificates (RFC 8705 section 2, X509-SVID).
 
-TLS has verified the chain when the connection was made. It is verified anew for the first request of
-a connection, and whenever the certificate or the trust in its CA may have ended. A CA that names its
-own trust domain vouches for that domain alone: with several trust domains, the CA of a partner must
-not make agents of ours.
+TLS has verified the chain when the connection was made. It is verified anew for the first request
+of a connection, and whenever the certificate or the trust in its CA may have ended. A CA that names
+its own trust domain vouches for that domain alone: with several trust domains, the CA of a partner
+must not make agents of ours.
 """
 
 import datetime as dt

@@ -72,6 +72,10 @@ class Parts:
     service: CheckService
     assertion_keys: AssertionKeys
 
+    def look_at_keys(self) -> bool:
+        """Check the files of signing keys; return True while one is being written."""
+        return self.assertion_keys.look()
+
     def start(self) -> None:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
         self.shared.start()

@@ -13,6 +13,7 @@ from typing import Any, Final
 from authz.adapters.audit import AuditSettings
 from authz.adapters.audit.chain.key import ChainKeyError
 from authz.adapters.audit.log import AuditLog
+from authz.adapters.consents.sources import ConsentSources
 from authz.adapters.introspection import Introspections
 from authz.adapters.keys.folder import KeyFolder
 from authz.adapters.keys.store import KeyStore
@@ -29,6 +30,7 @@ from authz.config import Config
 from authz.core.delegation.dpop import DpopVerifier
 from authz.core.needs import IntrospectionNeeded, KeyNeeded, Need, StatusListNeeded
 from authz.core.sts.service import TokenService
+from authz.core.sts.settings import ConsentNeed
 from authz.edge.bulkhead import Bulkhead
 from authz.edge.check_pool import CheckPool
 from authz.edge.clock import Clock
@@ -41,6 +43,7 @@ from authz.edge.learning import (
 )
 from authz.transports.clients import ClientAuthenticator
 from authz.wiring.asked import prepare_introspections
+from authz.wiring.consents import open_consents
 from authz.wiring.files import BuildError, read_redaction
 from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
@@ -61,6 +64,7 @@ class StsParts:
         tls: our certificate, and the CAs of agents.
         signer: signs tokens.
         own_keys: the keys of all issuers, our own among them.
+        consents: what principals have consented to.
         check: tells which agent a certificate proves.
         issuing: answers requests by the config in force.
     """
@@ -77,8 +81,13 @@ class StsParts:
     tls: ServerTls
     signer: Signer
     own_keys: OwnKeys
+    consents: ConsentSources
     check: ClientAuthenticator
     issuing: TokenIssuing
+
+    def look_at_keys(self) -> bool:
+        """Check the files of signing keys; return True while one is being written."""
+        return self.signer.look()
 
     def start(self) -> None:
         """Start every part. Raises RevocationError, AuditError, KeyStoreError."""
@@ -137,7 +146,7 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
         keys = opened.enter_context(
             closing(KeyStore(_key_sources(config), KeyFolder(config.key_cache)))
         )
-        tls = opened.enter_context(closing(_open_tls(settings)))
+        tls = opened.enter_context(closing(read_sts_tls(settings)))
         shared = opened.enter_context(open_shared(config))
         pool = opened.enter_context(closing(CheckPool(THREADS, IN_FLIGHT)))
         bulkhead = Bulkhead(IN_FLIGHT // 2, pool.lend)
@@ -150,16 +159,18 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
         opened.enter_context(closing(lists))
         own_keys = OwnKeys(settings.issuer, signer.jwks, keys)
         facts = Lookups(keys, introspections, lists, shared.nonces)
+        consents = open_consents(config, shared.store)
         works_with = IssuingParts(
             signer=signer,
             learners=_learners(keys, introspections, lists),
             single_uses=shared.single_uses,
+            consents=consents,
             bulkhead=bulkhead,
             audit=audit,
             generation=lambda: keys.generation + shared.revocations.generation,
             clock=clock,
         )
-        snapshot = build_issuing(config, own_keys, facts, shared)
+        snapshot = build_issuing(config, own_keys, facts, shared, consents)
         yield StsParts(
             settings=settings,
             audit=audit,
@@ -173,6 +184,7 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
             tls=tls,
             signer=signer,
             own_keys=own_keys,
+            consents=consents,
             check=ClientAuthenticator(tls, agent_domains(config), clock.wall),
             issuing=TokenIssuing(snapshot, works_with),
         )
@@ -180,11 +192,15 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
 
 def _snapshot(config: Config, parts: StsParts) -> IssuingSnapshot:
     facts = Lookups(parts.keys, parts.introspections, parts.status_lists, parts.shared.nonces)
-    return build_issuing(config, parts.own_keys, facts, parts.shared)
+    return build_issuing(config, parts.own_keys, facts, parts.shared, parts.consents)
 
 
 def build_issuing(
-    config: Config, own_keys: OwnKeys, facts: Lookups, shared: SharedState
+    config: Config,
+    own_keys: OwnKeys,
+    facts: Lookups,
+    shared: SharedState,
+    consents: ConsentSources,
 ) -> IssuingSnapshot:
     """Compile a version of the settings. Raises BuildError."""
     settings = sts_settings(config)
@@ -196,6 +212,7 @@ def build_issuing(
         keys=own_keys,
         revocations=shared.revocations,
         proofs=DpopVerifier(config.token.dpop, read_nonces(config, facts)),
+        consents=consents,
         answers=facts.answers,
         lists=facts.lists,
     )
@@ -204,6 +221,10 @@ def build_issuing(
         settings.token_endpoint,
         compute_policy_version(config),
         read_redaction(config.audit.redact),
+        needs_consents=any(
+            rule.consent is ConsentNeed.REQUIRED or rule.authorization_details
+            for rule in settings.rules
+        ),
     )
 
 
@@ -231,7 +252,8 @@ def _open_signer(settings: StsSettings) -> Signer:
         raise BuildError(f"sts: {error}") from None
 
 
-def _open_tls(settings: StsSettings) -> ServerTls:
+def read_sts_tls(settings: StsSettings) -> ServerTls:
+    """Read the certificate of the token service and the agents' CAs. Raises BuildError."""
     files = TlsSettings.model_construct(
         certificate=settings.tls.certificate,
         private_key=settings.tls.private_key,

@@ -60,6 +60,26 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
     ),
     "Other servers": (
         Panel(
+            "Signing keys",
+            "Published keys of our own tokens, by use. Empty without assertions.",
+            {"{{use}}": f"max by (use) ({chosen('authz_signing_keys')})"},
+        ),
+        Panel(
+            "Next signing key in",
+            "Until another key begins to sign. Empty without such a key.",
+            {"{{instance}}": f"{chosen('authz_signing_key_next_timestamp_seconds')} - time()"},
+            "s",
+        ),
+        Panel(
+            "Changes of signing keys",
+            "Changed files whose key was taken, or refused as unusable. In red: 1 while a file "
+            "can't be used. Empty without assertions.",
+            {
+                "{{instance}} {{result}}": growth("authz_signing_key_reloads_total"),
+                "{{instance}} unusable": chosen("authz_signing_key_refused"),
+            },
+        ),
+        Panel(
             "Assertions for upstreams",
             "Signed or failed. At zero without assertions.",
             {"{{result}}": rates_by("result", "authz_assertions_total")},
@@ -289,6 +309,34 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "without audit.chain.",
             {"{{instance}}": age("authz_audit_checkpoint_timestamp_seconds")},
             "s",
+        ),
+    ),
+    "Token service": (
+        Panel(
+            "Token requests by reason",
+            "To authz sts; without a reason a token was issued. Empty where it is not scraped.",
+            {"{{reason}}": rates_by("reason", "authz_sts_requests_total")},
+            "reqps",
+        ),
+        Panel(
+            "Answers of the token service",
+            "By HTTP status, those of its metadata and keys among them.",
+            {"{{status}}": rates_by("status", "authz_sts_answers_total")},
+            "reqps",
+        ),
+        Panel(
+            "Connections of the token service",
+            "In a TLS handshake, or open; and requests that are being decided.",
+            {
+                "{{state}}": f"sum by (state) ({chosen('authz_sts_connections')})",
+                "deciding": f"sum({chosen('authz_sts_running')})",
+            },
+        ),
+        Panel(
+            "Connections refused",
+            "In their handshake, as without a trusted certificate, or for lack of room.",
+            {"{{cause}}": rates_by("cause", "authz_sts_connections_refused_total")},
+            "cps",
         ),
     ),
     "Process": (

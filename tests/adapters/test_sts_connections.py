@@ -47,8 +47,9 @@ def _filled(sock: socket.socket, *agents: str) -> tuple[Connections, list[Connec
 
 
 def _is_ended(connection: Connection) -> bool:
-    assert isinstance(connection.transport, _Transport)
-    return connection.transport.is_aborted
+    transport: object = connection.transport
+    assert isinstance(transport, _Transport)
+    return transport.is_aborted
 
 
 def test_there_is_room_until_the_limit(sock: socket.socket) -> None:

@@ -83,6 +83,7 @@ class Company:
     r: random.Random
     wrong: list[str] = field(default_factory=list)
     purse: Purse = field(default_factory=Purse)
+    used: set[object] = field(default_factory=set)
 
     def ask(self, asked: Asked, request: pb.CheckRequest) -> tuple[Verdict, Answer]:
         """What the docs and what the server say; a difference is noted."""
@@ -99,15 +100,19 @@ class Company:
         if difference(self.config, asked, verdict, answer):
             verdict = self.said(asked, time.time())  # a window may have opened
         self.purse.spend(verdict.spends)
+        self.used |= verdict.uses
         if what := difference(self.config, asked, verdict, answer):
             self.wrong.append(f"{what}: {asked}")
         return verdict, answer
 
     def said(self, asked: Asked, now: float) -> Verdict:
-        """What the docs say, after all that was spent before."""
+        """What the docs say, after all that was spent and used up before."""
         verdict = decide(self.config, asked, now)
+        if verdict.uses & self.used:
+            return Verdict(frozenset({"approval_required"}))
         has_room = self.purse.has_room(verdict.spends)
-        return verdict if has_room else Verdict(frozenset({"budget_exhausted"}))
+        # An approval is used up also if a budget then has no room.
+        return verdict if has_room else Verdict(frozenset({"budget_exhausted"}), uses=verdict.uses)
 
 
 @contextmanager
@@ -191,6 +196,8 @@ def test_company(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"token_revoked", "status_unavailable"} <= reasons.keys(), reasons
     assert remembered, "nothing was remembered"
     assert reasons["budget_exhausted"] > 1, reasons
+    assert reasons["approval_required"] > 1, reasons
+    assert company.used, "no approval was used up"
     assert_replayed(company.path, tmp_path / "audit.jsonl", capsys)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import pytest
 from authz._pb import ext_authz_pb2 as pb
 from lab.config_builder import AT_ALICE, AT_ISSUER, LAB, ConfigBuilder
 from lab.mesh import PAYMENTS, TRAVEL
+from support import ext_mcp
 from support.posts import message
-from support.world import World, check_request, header_of, reason_of
+from support.redis_server import RedisServer
+from support.stores import aged
+from support.world import World, check_request, header_of, reason_of, wait_until
 
 TYPE = "https://corp.example/authz/call"
 RESOURCE = "https://mcp.corp.example/trips"
@@ -206,6 +211,7 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("a member that narrows", {"not_after": 1}),
     ("an approval that has ended", {"jti": "a", "iat": 1, "exp": 2}),
     ("times without a name", {"iat": 1, "exp": 2**40}),
+    ("an approval for ever", {"jti": "a", "iat": 1, "exp": 2**40}),
     ("a name without times", {"jti": "a"}),
     ("no actions", {"actions": []}),
     ("actions in text", {"actions": "tools/call"}),
@@ -363,3 +369,153 @@ def test_a_policy_in_shadow_uses_none(tmp_path: Path) -> None:
         assert [reason_of(ask(world, given)) for _ in range(2)] == ["allow"] * 2
         assert reason_of(ask(world, token(world))) == "allow"
         assert world.audit_records()[-1]["shadows"][0]["reason"] == "approval_required"
+
+
+MORE = CHANGES.with_rules(
+    "trips",
+    f"""\
+- name: task
+  hosts: [mcp.corp.example]
+  methods: [POST]
+  paths: [/trips/a2a]
+  scopes: []
+  a2a: {{methods: [GetTask], tasks: ["*"]}}
+  approval: {{type: "{TYPE}", arguments: []}}
+- name: model
+  hosts: [mcp.corp.example]
+  methods: [POST]
+  paths: [/trips/v1/chat/completions]
+  scopes: []
+  models: {{names: [big]}}
+  approval: {{type: "{TYPE}", arguments: [max_tokens]}}
+""",
+).with_routes(
+    f"- {{name: a2a, paths: [/trips/a2a], protocol: a2a, resource: '{RESOURCE}'}}\n"
+    f"- {{name: models, paths: [/trips/v1/**], protocol: openai, resource: '{RESOURCE}'}}\n"
+)
+
+
+def test_other_protocols(tmp_path: Path) -> None:
+    """A2A's error and OpenAI's have the element to ask for, which passes once."""
+    task = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "t-1"}}
+    model = {"model": "big", "max_tokens": 9000, "messages": [{"role": "user", "content": "x"}]}
+    with World(tmp_path, MORE) as world:
+        for body, path in ((task, "/trips/a2a"), (model, "/trips/v1/chat/completions")):
+            refused = world.check(message(world, body, path=path, token=token(world)))
+            assert reason_of(refused) == "approval_required"
+            told = json.loads(refused.denied_response.body)
+            data = told["error"]["data"] if path.endswith("a2a") else told
+            given = token(world, *data["authorization_details"])
+            reasons = [
+                reason_of(world.check(message(world, body, path=path, token=given)))
+                for _ in range(2)
+            ]
+            assert reasons == ["allow", "approval_required"]
+        assert data["authorization_details"][0]["arguments"] == {"max_tokens": 9000}
+        more = message(world, {**model, "max_tokens": 9001}, path=path, token=token(world, *[]))
+        assert reason_of(world.check(more)) == "approval_required"
+
+
+def test_refusals_are_not_shared(world: World) -> None:
+    """A refusal names the arguments of its own call, and none is remembered."""
+    given = token(world)
+    amounts = [621, 622, 621]
+    told = [
+        error_of(ask(world, given, called(arguments={"amount": amount})))["data"]
+        for amount in amounts
+    ]
+    assert [data["authorization_details"][0]["arguments"]["amount"] for data in told] == amounts
+    assert len({data["decision_id"] for data in told}) == len(amounts)
+    assert world.audit_records()[-1]["cache"] == "miss"
+
+
+def test_a_large_call(world: World) -> None:
+    """An answer does not repeat arguments without end, and a URL still less."""
+    for size, is_told in ((4000, True), (40_000, False)):
+        body = called(arguments={"amount": 620, "note": "x" * size})
+        answer = ask(world, token(world), body, "2025-11-25")
+        data = error_of(answer)["data"]
+        assert ("authorization_details" in data) is is_told
+        assert data["authorization_details_types_required"] == {"allOf": [TYPE]}
+        assert (answer.denied_response.status.code, "elicitations" in data) == (403, False)
+
+
+def test_a_retry_of_the_proxy(world: World) -> None:
+    """The same HTTP request passes again, and no other one."""
+    given = token(world, element())
+    check = message(world, called(), token=given)
+    attributes = check.attributes.request
+    attributes.http.id, attributes.time.seconds = "1", 1000
+    assert [reason_of(world.check(check)) for _ in range(2)] == ["allow"] * 2
+    attributes.http.id = "2"
+    assert reason_of(world.check(check)) == "approval_required"
+
+
+def test_both_sides_ask(tmp_path: Path) -> None:
+    """Rules of the agent and the principal may ask for two types: a token needs both."""
+    other = f"{TYPE}/of-principals"
+    strict = RULES.replace(TYPE, other)
+    changes = (
+        CHANGES.with_yaml(("grants", "strict"), strict)
+        .with_((*AT_ALICE, "grants"), ["strict"])
+        .with_((*AT_ISSUER, "approval_types"), [TYPE, other])
+    )
+    with World(tmp_path, changes) as world:
+        first, second = element(), element(type=other)
+        for details in ((), (first,), (second,)):
+            data = error_of(ask(world, token(world, *details)))["data"]
+            asked = data["authorization_details"]
+            assert {each["type"] for each in asked} == {TYPE, other}
+        given = token(world, *asked)
+        assert [reason_of(ask(world, given)) for _ in range(2)] == ["allow", "approval_required"]
+
+
+def test_over_two_servers_with_one_store(tmp_path: Path) -> None:
+    """Of many requests at once to both, with one approval in several tokens, one passes."""
+    with RedisServer() as redis:
+        store = {"url": redis.url, "insecure": True, "namespace": "approvals", "timeout": "5s"}
+        shared = CHANGES.with_(("store",), store).with_(("revocations",), {"when_away": "serve"})
+        (tmp_path / "a").mkdir()
+        (tmp_path / "b").mkdir()
+        with World(tmp_path / "a", shared) as one, World(tmp_path / "b", shared) as two:
+            two.issuer.keys.update(one.issuer.keys)
+            worlds = [one, two]
+            for each in worlds:
+                wait_until(lambda each=each: not each.parts.shared.store.status().is_away)
+            aged(redis, "approvals")
+            own = {"jti": "a", "iat": int(time.time()), "exp": int(time.time()) + 600}
+            given = [token(each, element(**own)) for each in worlds]
+            with ThreadPoolExecutor(2) as pool:
+                asked = [pool.submit(ask, worlds[n % 2], given[n % 2]) for n in range(12)]
+                reasons = Counter(reason_of(each.result()) for each in asked)
+    assert reasons == {"allow": 1, "approval_required": 11}
+
+
+def test_behind_agentgateways_guardrails(tmp_path: Path) -> None:
+    """The gateway passes the element to ask for on, and the approved call once."""
+    rule = f"""\
+- name: approved
+  hosts: [github]
+  methods: [POST]
+  paths: [/mcp]
+  scopes: []
+  mcp: {{tools: [merge]}}
+  approval: {{type: "{TYPE}", url: "https://approve.corp.example/{{id}}"}}
+"""
+    changes = ext_mcp.CHANGES.with_rules("finance-read", rule)
+    with World(tmp_path, changes.with_((*AT_ISSUER, "approval_types"), [TYPE])) as world:
+        gateway = ext_mcp.Gateway(world)
+        asked = {"name": "merge", "arguments": {"number": 7}}
+
+        def ask(*details: Any) -> Any:
+            held = {"authorization_details": list(details)} if details else {}
+            given = world.token(**held)
+            versions = [("mcp-protocol-version", "2025-11-25")]
+            sent = ext_mcp.request("tools/call", asked, token=given, headers=versions)
+            return [gateway.ask(sent) for _ in range(2)]
+
+        error = json.loads(ask()[0].error.mcp_error)
+        assert error["code"] == -32001  # it does not say which version its client speaks
+        assert error["data"]["authorization_details"][0]["arguments"] == {"number": 7}
+        answers = ask(*error["data"]["authorization_details"])
+        assert [ext_mcp.reason_of(each) for each in answers] == ["pass", "approval_required"]

@@ -40,7 +40,7 @@ from lab.mesh import TRAVEL, sample_of
 from support.child import with_support
 from support.redis_server import RedisServer
 from support.slow_proxy import SlowProxy
-from support.stores import opened_store
+from support.stores import aged, opened_store
 from support.world import (
     BALANCE,
     HOST,
@@ -102,14 +102,6 @@ def sharing(
     return (
         ALONE.with_(("store",), store).with_(("replay",), replay).with_(("token",), {"dpop": dpop})
     )
-
-
-def aged(server: RedisServer, namespace: str) -> None:
-    """Make a store's memory an hour older, once it has begun: it takes what was made before."""
-    memory = f"{{authz:{namespace}}}:memory"
-    with server.admin() as client:
-        wait_until(lambda: client.hexists(memory, "since"))
-        client.hincrbyfloat(memory, "since", -3600.0)
 
 
 def uses(world: World, result: str) -> float:

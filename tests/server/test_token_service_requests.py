@@ -12,9 +12,10 @@ from authz.adapters.sts.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from authz.server.sts_process import StsProcess
 from lab.ca import Authority
 from lab.mesh import ORCHESTRATOR, STRANGER
-from support.token_service import EXCHANGE, FORM, STS, TokenServiceWorld
+from support.sts_server import EXCHANGE, FORM, STS, TokenServiceWorld
 from support.world import wait_until
 
+_HEAD = b"POST /token HTTP/1.1\r\nhost: x\r\n"
 METADATA = "/.well-known/oauth-authorization-server"
 
 
@@ -80,7 +81,9 @@ def test_parameters_never_stand_in_the_url(world: TokenServiceWorld, agent: http
     _refused(agent.post("/token?", data=world.form()), 400, "invalid_request")
 
 
-@pytest.mark.parametrize(("scheme", "told"), [("Basic", "Basic"), ("Bearer", "Bearer"), ("X", "Basic")])
+@pytest.mark.parametrize(
+    ("scheme", "told"), [("Basic", "Basic"), ("Bearer", "Bearer"), ("X", "Basic")]
+)
 def test_a_client_has_one_way_to_authenticate(
     world: TokenServiceWorld, agent: httpx.Client, scheme: str, told: str
 ) -> None:
@@ -91,9 +94,7 @@ def test_a_client_has_one_way_to_authenticate(
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_body_has_a_limit(
-    world: TokenServiceWorld, agent: httpx.Client, *, is_chunked: bool
-) -> None:
+def test_a_body_has_a_limit(agent: httpx.Client, *, is_chunked: bool) -> None:
     """A body that is too large is refused, whether its length is told or not."""
     body = b"a=" + b"b" * MAX_BODY_BYTES
     content = iter([body[:9000], body[9000:]]) if is_chunked else body
@@ -103,7 +104,7 @@ def test_a_body_has_a_limit(
     _refused(answer, 400, "invalid_request")  # of the core: no grant_type
 
 
-def test_a_body_is_never_unpacked(world: TokenServiceWorld, agent: httpx.Client) -> None:
+def test_a_body_is_never_unpacked(agent: httpx.Client) -> None:
     """A small body that unpacks to a large one is refused by its header."""
     headers = {"content-type": FORM, "content-encoding": "gzip"}
     _refused(agent.post("/token", content=b"x", headers=headers), 415, "invalid_request")
@@ -129,11 +130,12 @@ def test_what_is_no_form_is_refused(agent: httpx.Client, body: bytes) -> None:
 @pytest.mark.parametrize(
     "name", ["grant_type", "subject_token", "subject_token_type", "scope", "client_id"]
 )
-def test_no_parameter_comes_twice(
-    world: TokenServiceWorld, agent: httpx.Client, name: str
-) -> None:
+def test_no_parameter_comes_twice(world: TokenServiceWorld, agent: httpx.Client, name: str) -> None:
     """RFC 6749 section 3.2: parameters MUST NOT be included more than once."""
-    body = httpx.Request("POST", "https://x", data=world.form()).content + f"&{name}=a&{name}=b".encode()
+    body = (
+        httpx.Request("POST", "https://x", data=world.form()).content
+        + f"&{name}=a&{name}=b".encode()
+    )
     answer = agent.post("/token", content=body, headers={"content-type": FORM})
     _refused(answer, 400, "invalid_request")
 
@@ -164,12 +166,12 @@ def _raw(world: TokenServiceWorld, data: bytes) -> tuple[int, bytes]:
     "data",
     [
         b"SECRET-WORDS\r\n\r\n",
-        b"POST /token HTTP/1.1\r\nhost: x\r\nSECRET-WORDS\r\n\r\n",
-        b"POST /token HTTP/1.1\r\nhost: x\r\nSECRET-WORDS: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-        b"POST /token HTTP/1.1\r\nhost: x\r\nx: SECRET-WORDS" + b"a" * MAX_HEADER_BYTES + b"\r\n\r\n",
+        _HEAD + b"SECRET-WORDS\r\n\r\n",
+        _HEAD + b"SECRET-WORDS: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        _HEAD + b"x: SECRET-WORDS" + b"a" * MAX_HEADER_BYTES + b"\r\n\r\n",
         b"GET /SECRET-WORDS" + b"a" * 4000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\n" + b"".join(b"SECRET-WORDS%d: 1\r\n" % n for n in range(200)) + b"\r\n",
-        b"POST /token HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\nSECRET-WORDS: 1\r\n\r\n",
+        _HEAD + b"".join(b"SECRET-WORDS%d: 1\r\n" % number for number in range(200)) + b"\r\n",
+        _HEAD + b"content-length: 5\r\ntransfer-encoding: chunked\r\nSECRET-WORDS: 1\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_not_repeated(
@@ -187,7 +189,7 @@ def test_a_client_may_wait_for_continue(world: TokenServiceWorld) -> None:
     """RFC 9110 section 10.1.1: a client that asks first is told to go on."""
     with world.connect() as connection:
         connection.sendall(
-            b"POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n"
+            _HEAD + b"content-type: application/x-www-form-urlencoded\r\n"
             b"content-length: 3\r\nexpect: 100-continue\r\n\r\n"
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
@@ -287,7 +289,9 @@ def test_the_metadata_has_what_is_required(metadata: dict[str, object]) -> None:
 def test_the_metadata_says_what_clients_can_do(metadata: dict[str, object]) -> None:
     """Section 2: the grant types, else a default would be taken; how clients authenticate."""
     assert metadata["grant_types_supported"] == [EXCHANGE]
-    assert metadata["token_endpoint_auth_methods_supported"] == ["tls_client_auth"]  # RFC 8705 2.1.1
+    assert metadata["token_endpoint_auth_methods_supported"] == [
+        "tls_client_auth"
+    ]  # RFC 8705 2.1.1
     assert metadata["tls_client_certificate_bound_access_tokens"] is True  # RFC 8705 section 3.3
     assert "none" not in str(metadata["dpop_signing_alg_values_supported"])  # RFC 9449 section 5.1
     # Only for methods that sign: private_key_jwt and client_secret_jwt.
@@ -295,14 +299,12 @@ def test_the_metadata_says_what_clients_can_do(metadata: dict[str, object]) -> N
 
 
 def test_the_metadata_has_no_empty_members(metadata: dict[str, object]) -> None:
-    """Section 3.2: claims with zero elements MUST be omitted; the required member is the exception."""
+    """Section 3.2: claims with zero elements MUST be omitted, but for the required member."""
     empty = [name for name, value in metadata.items() if value in ([], "", None)]
     assert empty == ["response_types_supported"]
 
 
-def test_the_metadata_leads_to_the_keys(
-    metadata: dict[str, object], agent: httpx.Client, world: TokenServiceWorld
-) -> None:
+def test_the_metadata_leads_to_the_keys(metadata: dict[str, object], agent: httpx.Client) -> None:
     """Section 2: jwks_uri is an https URL, whose keys have a use, and no private part."""
     uri = str(metadata["jwks_uri"])
     assert uri.startswith(f"{STS}/")

@@ -18,7 +18,7 @@ from authz.server.sts_process import StsProcess
 from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.mesh import AUDIENCE, ORCHESTRATOR, TRAVEL
-from support.token_service import TokenServiceProcess, TokenServiceWorld, noted
+from support.sts_server import TokenServiceProcess, TokenServiceWorld, noted
 from support.world import wait_until
 
 _PART = b"POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n"
@@ -108,9 +108,7 @@ def test_a_new_certificate_needs_no_restart(world: TokenServiceWorld) -> None:
     """A renewed certificate is shown to the next client; requests go on meanwhile."""
     with world.serving(), world.client() as agent:
         assert world.exchange(agent).status_code == 200
-        renewed = world.authority.issue(
-            "spiffe://corp.example/ns/authz/sa/sts", dns=("localhost",)
-        )
+        renewed = world.authority.issue("spiffe://corp.example/ns/authz/sa/sts", dns=("localhost",))
         for new, used in (
             (renewed.certificate_path, world.server_svid.certificate_path),
             (renewed.key_path, world.server_svid.key_path),
@@ -219,9 +217,7 @@ def test_hup_reloads_and_reopens(world: TokenServiceWorld) -> None:
 
 def test_it_says_why_it_can_not_start(world: TokenServiceWorld) -> None:
     """Without the section, or with a certificate that fits no key, it ends with words and 3."""
-    world.config_path.write_text(
-        LAB.without(("sts",)).edit(world.config_path.read_text())
-    )
+    world.config_path.write_text(LAB.without(("sts",)).edit(world.config_path.read_text()))
     with pytest.raises(Exception, match="status 3"):
         TokenServiceProcess(world)
     assert "no section sts" in (world.folder / "sts.log").read_text()
@@ -261,7 +257,9 @@ def test_a_record_tells_what_was_issued(world: TokenServiceWorld) -> None:
         noted(agent.post("/token", data=world.form(resource="https://other.example")))
     allowed, denied = world.audit_records()
     assert (allowed["decision"], allowed["agent"], allowed["rule"]) == (
-        "allow", ORCHESTRATOR, "orchestrator",
+        "allow",
+        ORCHESTRATOR,
+        "orchestrator",
     )
     assert allowed["principal"] == "alice"
     assert allowed["actors"][0]["sub"] == ORCHESTRATOR

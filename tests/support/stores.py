@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from authz.adapters.store.engine import EngineStore
 from authz.adapters.store.settings import StoreSettings
+from support.redis_server import RedisServer
+from support.world import wait_until
 
 _namespaces: Final = count(1)
 
@@ -29,3 +31,11 @@ def opened_store(name: str = "", **settings: Any) -> Iterator[EngineStore]:
         yield store
     finally:
         store.close()
+
+
+def aged(server: RedisServer, name: str) -> None:
+    """Make a store's memory an hour older, once it has begun: it takes what was made before."""
+    memory = f"{{authz:{name}}}:memory"
+    with server.admin() as client:
+        wait_until(lambda: client.hexists(memory, "since"))
+        client.hincrbyfloat(memory, "since", -3600.0)

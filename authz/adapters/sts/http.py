@@ -41,10 +41,10 @@ Submit = Callable[..., None]
 
 
 class TokenEndpoint(Protocol):
-    """Decides token requests. Its methods are called by threads of the pool, and never raise."""
+    """Decides token requests. Threads of the pool call its methods, which never raise."""
 
     def answer(self, form: bytes, proof: str | None, agent: Agent) -> Reply:
-        """Return the answer to a form of an agent, with the DPoP proof beside it if there is one."""
+        """Return the answer to a form of an agent, and to the DPoP proof beside it, if any."""
 
     def refuse_client(self, denied: Denied) -> Reply:
         """Return the answer to a client whose certificate is refused."""
@@ -98,7 +98,7 @@ class QuietProtocol(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer a request that can't be parsed, or that failed, in our words."""
-        del message
+        del request, message
         own = status >= replies.INTERNAL.status
         if own:
             _log.error("can't answer a request: %s", type(exc).__name__)
@@ -154,7 +154,7 @@ class TokenRequests:
             return replies.NOT_GOT
         return _document(make(), request)
 
-    async def _token(
+    async def _token(  # noqa: PLR0911 - a return for each refusal, in their order
         self, request: web.BaseRequest, connection: Connection, *, has_query: bool
     ) -> Reply:
         refused = _by_head(request, has_query=has_query)
@@ -227,7 +227,9 @@ def _fail(done: "asyncio.Future[_T]", error: Exception) -> None:
         done.set_exception(error)
 
 
-def _by_head(request: web.BaseRequest, *, has_query: bool) -> Reply | None:
+def _by_head(  # noqa: PLR0911 - a return for each refusal, in their order
+    request: web.BaseRequest, *, has_query: bool
+) -> Reply | None:
     """Return the refusal of a token request by its head alone, None if its body is to be read."""
     headers = request.headers
     if request.method != "POST":

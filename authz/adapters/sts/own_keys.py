@@ -7,7 +7,6 @@ from typing import Final
 from authz.core.jose.jwk import KeySetError, parse_key_set
 from authz.core.jose.key_set import KeyLookup, KeySet
 
-
 # Those of our signing keys. The issuer's entry in the config says which its tokens may have.
 _ALGORITHMS: Final = frozenset({"ES256", "EdDSA", "Ed25519"})
 

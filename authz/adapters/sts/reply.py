@@ -35,7 +35,7 @@ class Reply:
 
 
 def error_reply(status: int, error: str, description: str, *headers: tuple[str, str]) -> Reply:
-    """Return an OAuth error (RFC 6749 section 5.2). The description holds nothing of the request."""
+    """Return an OAuth error (RFC 6749 section 5.2); ``description`` quotes nothing of a request."""
     body = msgspec.json.encode({"error": error, "error_description": description})
     return Reply(status, body, (*NOT_STORED, *headers))
 

@@ -1,8 +1,8 @@
 """The token service's address: accepts connections, makes TLS handshakes, and stops in order.
 
 One thread runs an asyncio loop for all connections. aiohttp has no limit on connections, none on a
-handshake and none on a slow request, so the accept is ours: each connection has an end, and too many
-make room for each other.
+handshake and none on a slow request, so the accept is ours: each connection has an end, and too
+many make room for each other.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ class _Protocols(web.Server):
 class StsServer:
     """The HTTPS server of the token service. ``start`` and ``stop`` are for other threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - each named by its type
         self,
         address: str,
         context: Callable[[], ssl.SSLContext],
@@ -209,7 +209,7 @@ class StsServer:
         if self._next_at > now:
             await asyncio.sleep(self._next_at - now)
         self._next_at = max(time.monotonic(), self._next_at) + 1 / ACCEPTED_A_SECOND
-        while self._handshakes >= HANDSHAKES:
+        while self._handshakes >= HANDSHAKES:  # noqa: ASYNC110 - they end at many places
             await asyncio.sleep(_STEP_SECONDS)
 
     async def _shake_hands(self, connection: Connection) -> None:
@@ -247,7 +247,7 @@ class StsServer:
         if self._socket is not None:
             self._socket.close()
         end = time.monotonic() + seconds
-        while self._is_answering() and time.monotonic() < end:
+        while self._is_answering() and time.monotonic() < end:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(_STEP_SECONDS)
         await self._protocols.shutdown(SHUTDOWN_SECONDS)
 

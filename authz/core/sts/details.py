@@ -1,15 +1,17 @@
-"""The authorization details of a new token (RFC 9396): asked for, or passed on, never dropped."""
+"""The authorization details of a new token (RFC 9396): asked for, or passed on, each by consent.
+
+Those of a subject token that are approvals (``approval_types`` of its issuer) add to what it may be
+used for: the next agent gets them only if it asks, and the principal consents to that agent. Others
+restrict the token, and are never lost on the way.
+"""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-
+from authz.core.approval import DETAILS, same_json
 from authz.core.reason import Reason
 from authz.core.sts.errors import OAuthError, TokenRequestDenied
 from authz.core.sts.subject import Subject
-
-CLAIM: Final = "authorization_details"
 
 
 def granted_details(
@@ -17,28 +19,32 @@ def granted_details(
 ) -> tuple[Mapping[str, Any], ...]:
     """Return the details of a token for a subject token, of types that the rule lists.
 
-    Those of a subject token limit it, and are not lost on the way: the new token has all of them,
-    or those that were asked for, which must then be among them. Each needs consent.
+    If details restrict the subject token, the new token has all of these, or those that were asked
+    for, which must then be among them.
 
     Raises TokenRequestDenied with ``invalid_authorization_details`` (RFC 9396 section 5).
     """
-    held = subject.claims.members.get(CLAIM)
-    if held is None:
+    held = _restricting(subject)
+    if not held:
         return asked  # of the rule's types, or the rule would not fit
-    if not isinstance(held, list) or not all(_is_of(each, types) for each in held):
+    if not all(isinstance(each, dict) and each.get("type") in types for each in held):
         raise _denied("the subject token has authorization_details that the rule does not list")
-    if not set(map(_text, asked)) <= set(map(_text, held)):
+    if not all(any(same_json(each, one) for one in held) for each in asked):
         raise _denied("not among the authorization_details of the subject token")
     return asked or tuple(held)
 
 
-def _is_of(element: object, types: frozenset[str]) -> bool:
-    return isinstance(element, dict) and element.get("type") in types
+def _restricting(subject: Subject) -> list[Any]:
+    """Return the details that restrict a subject token. Raises TokenRequestDenied."""
+    held = subject.claims.members.get(DETAILS, [])
+    if not isinstance(held, list):
+        raise _denied("the authorization_details of the subject token are not a list")
+    approving = subject.issuer.approval_types
+    return [each for each in held if not (isinstance(each, dict) and _of(each, approving))]
 
 
-def _text(element: Mapping[str, Any]) -> bytes:
-    """Return an element's text, in which ``true`` is not 1, as it is for Python."""
-    return msgspec.json.encode(element, order="sorted")
+def _of(element: Mapping[str, Any], types: tuple[str, ...]) -> bool:
+    return element.get("type") in types
 
 
 def _denied(detail: str) -> TokenRequestDenied:

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from authz.core.approval import DETAILS
 from authz.core.decision import Agent
 from authz.core.delegation.confirmation import PROOF_KEY, THUMBPRINT
 from authz.core.reason import Denied, Reason
 from authz.core.sts.chain import act_claim
-from authz.core.sts.details import CLAIM as DETAILS
 from authz.core.sts.outcome import TokenFacts
 from authz.core.sts.principal import Principal
 from authz.core.sts.settings import Binding, TokenServiceSettings

@@ -9,6 +9,7 @@ from authz.core.decision import Actor, Agent
 from authz.core.needs import Need
 from authz.core.reason import Reason
 from authz.core.single_use import SingleUse
+from authz.core.sts.consent import ConsentFound
 from authz.core.sts.errors import OAuthError
 from authz.core.sts.request import TokenType
 
@@ -47,8 +48,8 @@ class TokenFacts(msgspec.Struct):
 class Issue(msgspec.Struct, frozen=True):
     """A token to sign, with the type ``at+jwt``. Made by ``TokenService`` only.
 
-    The caller must mark all of ``uses`` before it signs, and refuse with the use's reason
-    (``refusal`` in ``service``) if another request has used it.
+    Before it signs, the caller must mark all of ``uses``, and have the consents used up that may be
+    used once; if another request has used one, it refuses by ``refusal`` of ``service``.
 
     Attributes:
         claims: all claims of the token, ``jti`` included.
@@ -58,6 +59,8 @@ class Issue(msgspec.Struct, frozen=True):
         expires_in: seconds.
         details: ``authorization_details`` of the answer (RFC 9396 section 7).
         uses: what no other request may use: a one-time subject token, a DPoP proof.
+        consent: the principal's consent, None if none was needed: that for one call is used up
+            before the token is signed, as ``uses`` are.
     """
 
     claims: Mapping[str, Any]
@@ -68,6 +71,7 @@ class Issue(msgspec.Struct, frozen=True):
     details: tuple[Mapping[str, Any], ...]
     uses: tuple[SingleUse, ...]
     facts: TokenFacts
+    consent: ConsentFound | None = None
 
     def answer(self, token: str) -> Mapping[str, Any]:
         """Return the members of the answer with the signed token (RFC 8693 section 2.2.1)."""

@@ -120,6 +120,7 @@ class TokenService:
             details,
             (*subject.uses, *of_actor, *of_proof),
             facts,
+            consent,
         )
 
     def _check_actor(

@@ -29,7 +29,12 @@ _LONGEST_WARNING: Final = dt.timedelta(days=14)
 
 def certificate_warnings(config: Config, now: dt.datetime) -> Warnings:
     """Yield the place of each doubtful certificate that can be read here, and the warning."""
-    yield from _server(config, now)
+    tls, sts = config.server.tls, config.sts
+    if tls is not None and tls.workload_api is None:
+        yield from _server(("server", "tls"), tls.certificate, tls.client_ca, "proxy", now)
+    if sts is not None:
+        files = (sts.tls.certificate, sts.tls.client_ca)
+        yield from _server(("sts", "tls"), *files, "agent", now)
     for place, path in shown_files(config):
         chain = _read(path)
         yield from ((place, why) for why in _why_not_now(chain, now))
@@ -41,22 +46,22 @@ def certificate_warnings(config: Config, now: dt.datetime) -> Warnings:
             yield place, "all of its certificates have expired"
 
 
-def _server(config: Config, now: dt.datetime) -> Warnings:
-    tls = config.server.tls
-    if tls is None or tls.workload_api is not None:
-        return
-    place: Place = ("server", "tls", "certificate")
-    chain = _read(tls.certificate)
+def _server(
+    section: Place, certificate: str | None, client_ca: str | None, client: str, now: dt.datetime
+) -> Warnings:
+    """Check the certificate that clients see, and the CAs that vouch for them."""
+    place: Place = (*section, "certificate")
+    chain = _read(certificate)
     yield from ((place, why) for why in _why_not_now(chain, now))
     if chain:
         yield from ((place, why) for why in faults_at_any_time(chain[0]))
-    authorities = _read(tls.client_ca)
+    authorities = _read(client_ca)
     faults = [_why_useless(one, now) for one in authorities]
     if faults and all(faults):
         count = len(faults)
         which = "its certificate can't" if count == 1 else f"none of its {count} certificates can"
-        message = f"{which} vouch for a caller, so that no proxy may ask: {faults[0]}"
-        yield ("server", "tls", "client_ca"), message
+        message = f"{which} vouch for a caller, so that no {client} may ask: {faults[0]}"
+        yield (*section, "client_ca"), message
 
 
 def _why_not_now(chain: Iterable[x509.Certificate], now: dt.datetime) -> Iterator[str]:

@@ -13,6 +13,7 @@ from authz.adapters.audit.redaction_settings import RedactionSettings
 from authz.adapters.audit.settings import AuditSettings, ChainSettings
 from authz.adapters.signals import SignalSettings
 from authz.adapters.store import StoreSettings
+from authz.adapters.sts_settings import StsSettings
 from authz.adapters.tls_settings import TlsSettings
 from authz.config import Config, Place
 from authz.core.delegation import DpopSettings, IssuerSettings
@@ -38,6 +39,8 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
         yield from _receiver_files(receiver)
     if config.signals is not None:
         yield from _of_signals(config.signals)
+    if config.sts is not None:
+        yield ("sts", "tls"), partial(_read_sts_tls, config.sts)
     yield from _of_own_tokens(config)
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
@@ -217,6 +220,12 @@ def _read_authorities(path: str) -> None:
     from authz.adapters.http_fetch import tls_context  # noqa: PLC0415 - see the module's text
 
     tls_context(path)
+
+
+def _read_sts_tls(sts: StsSettings) -> None:
+    from authz.wiring.sts import read_sts_tls  # noqa: PLC0415 - see the module's text
+
+    read_sts_tls(sts)
 
 
 def _read_server_tls(tls: TlsSettings) -> None:

@@ -23,6 +23,7 @@ from authz.review.config_check.proxy_lint import proxy_warnings
 from authz.review.config_check.scale import scale_warnings
 from authz.review.config_check.signing_lint import signing_warnings
 from authz.review.config_check.store_lint import store_warnings
+from authz.review.config_check.sts_lint import sts_warnings
 from authz.review.config_check.svid_lint import svid_warnings
 
 Warnings = Iterator[tuple[Place, str]]
@@ -49,6 +50,7 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from svid_warnings(config)
     yield from scale_warnings(config)
     yield from store_warnings(config)
+    yield from sts_warnings(config)
     yield from signing_warnings(config, now)
     yield from _unclosed_logs(config)
 

@@ -10,6 +10,7 @@ from authz.core.decision import Actor, Delegation, Mode
 from authz.core.reason import Reason
 from authz.core.request import Request, credentials_elsewhere
 from authz.core.routes import ROUTE
+from authz.review.assumed_token import ASSUMED_ID, with_end
 from authz.review.call_input import CallInput
 from authz.review.explain.recorded import RecordedRequest
 
@@ -112,8 +113,9 @@ def assumed(config: Config, question: Question, now: float) -> Delegation:
         scopes=frozenset(question.scopes),
         issued_at=now - question.token_age_seconds,
         expires_at=now + ASSUMED_LIFETIME_SECONDS,
+        token_id=ASSUMED_ID,
         mode=Mode.ACT if is_delegated else Mode.AUTONOMOUS,
-        claims=question.claims,
+        claims=with_end(question.claims, now),
     )
 
 

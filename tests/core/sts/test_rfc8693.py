@@ -48,7 +48,10 @@ REFUSED: dict[str, Refused] = {
         {"audience": "", "resource": f"{AT_TRAVEL}#here"},
         OAuthError.INVALID_TARGET,
     ),
-    "2.1 scope is a list of words": ({"scope": "trips:plan  hotels:book"}, OAuthError.INVALID_SCOPE),
+    "2.1 scope is a list of words": (
+        {"scope": "trips:plan  hotels:book"},
+        OAuthError.INVALID_SCOPE,
+    ),
     "2.1 subject_token is required": ({"subject_token": ""}, OAuthError.INVALID_REQUEST),
     "2.1 subject_token_type is required": ({"subject_token_type": ""}, OAuthError.INVALID_REQUEST),
     "2.1 actor_token_type is required with actor_token": (
@@ -149,7 +152,7 @@ def _told(service: Service) -> None:
 
 def _as_jwt(service: Service) -> None:
     """Section 3: a token asked for as a JWT is told as such, and is the same."""
-    asked = {"audience": AT_TRAVEL, "requested_token_type": JWT.value}
+    asked: dict[str, Any] = {"audience": AT_TRAVEL, "requested_token_type": JWT.value}
     issue = service.issue(ORCHESTRATOR, service.token(), **asked)
     assert issue.answer("token")["issued_token_type"] == JWT.value
     assert issue.claims["aud"] == AT_TRAVEL

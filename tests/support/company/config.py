@@ -11,6 +11,7 @@ from support.company.grants import denies, grants
 from support.company.names import (
     A2A,
     AGENTS,
+    APPROVAL,
     AUDIENCE,
     CLIENTS,
     CORP,
@@ -77,6 +78,7 @@ def issuers(folder: Path) -> list[Entry]:
         {
             "issuer": STAFF_ISSUER,
             "audiences": [AUDIENCE, DOCS, "legal", LEGAL],
+            "approval_types": [APPROVAL],
         },
         {
             "issuer": PARTNER_ISSUER,

@@ -7,6 +7,7 @@ from typing import Any
 from support.company.names import (
     A2A,
     AGENTS,
+    APPROVAL,
     LAB,
     MCP,
     MODELS,
@@ -75,6 +76,15 @@ def budget(s: str, limit: int, **more: str) -> Rule:
     return {"budget": {"limit": limit, "per": per, "window": "366d", **more}}
 
 
+def approval(s: str, arguments: list[str] | None) -> Rule:
+    """An approval of each call for some of the services."""
+    r = random.Random(f"{s} approves")
+    if r.random() < 0.4:
+        return {}
+    named = {} if arguments is None else {"arguments": arguments}
+    return {"approval": {"type": APPROVAL, "once": r.random() < 0.7, **named}}
+
+
 def rest_grants(r: random.Random, s: str) -> Grants:
     """To read, to write, and to do all in a service; often with a deny beside it."""
     hosts = [host(s)] if r.random() < 0.8 else [host(s), host(r.choice(REST))]
@@ -101,7 +111,7 @@ def rest_grants(r: random.Random, s: str) -> Grants:
         f"{s}-write": [
             rule("put", ["POST", "PUT", "PATCH"], [f"{v1}/{{id}}"], [f"{s}:write"]),
             rule("new", ["POST"], [v1], [f"{s}:write", "base"]),
-            rule("draft", ["POST"], [f"{v1}/drafts/**"], []),
+            rule("draft", ["POST"], [f"{v1}/drafts/**"], []) | approval(s, []),
         ],
         f"{s}-admin": everything,
     }
@@ -128,7 +138,8 @@ def mcp_grants(r: random.Random, s: str) -> Grants:
             rule("all", whole | {"methods": ["logging/setLevel", "custom/*"]}, [f"{s}:power"])
         ],
         f"{s}-limit": [
-            rule("few", {"tools": r.sample(TOOLS, 3)}, [], when=when.CURRENCY),
+            rule("few", {"tools": r.sample(TOOLS, 3)}, [], when=when.CURRENCY)
+            | approval(s, ["amount"] if s < "m" else None),
             rule("tasks", {"tools": r.sample(TOOLS, 2), "tasks": ["*"]}, [f"{s}:use"]),
         ],
     }

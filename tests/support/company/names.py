@@ -34,6 +34,7 @@ GROUPS = words(
     "finance sales engineering legal hr support ops security marketing treasury travelers"
     " contractors interns data platform eu-staff us-staff oncall auditors execs"
 )
+APPROVAL = "https://corp.example/authz/call"
 ROLES = ["reader", "writer", "admin", "approver", "oncall", "auditor", "bot", "guest"]
 DEPARTMENTS = ["treasury", "platform", "retail", "research", "field"]
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from copy import deepcopy
 
+from support.company.approvals import change_approval
 from support.company.names import (
     AGENTS,
     CLIENTS,
@@ -18,6 +19,7 @@ from support.company.names import (
 from support.company.near_messages import change_body
 from support.company.near_tokens import OF_TOKENS, of_another_status
 from support.docs_model import Asked
+from support.docs_model.approvals import DETAILS
 
 Change = Callable[[random.Random, Asked], None]
 
@@ -39,7 +41,10 @@ OTHER_AGENTS = [
 def near_miss(r: random.Random, asked: Asked) -> Asked:
     """The same with one change."""
     near = deepcopy(asked)
-    if near.body and r.random() < 0.4:
+    if near.token and DETAILS in near.token.claims and r.random() < 0.6:
+        change_approval(r, near.token.claims)
+        near.near_miss = "approval"
+    elif near.body and r.random() < 0.4:
         change_body(r, near)
     elif near.token and r.random() < 0.6:
         of_status = [of_another_status] * 9 if "status" in near.token.claims else []

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from support.company import vendors
+from support.company.approvals import approve
 from support.company.messages import a2a_message, mcp_message, model_message
 from support.company.names import (
     AGENTS,
@@ -84,6 +85,8 @@ class Requests:
             if key in rule:
                 fill(r, rule, asked)
         self._suit_route(asked, int(now))
+        if "approval" in rule:
+            approve(self._r, rule, asked)
         return asked
 
     def _bare(self) -> Asked:

@@ -57,6 +57,7 @@ class Known:
     scopes: frozenset[str] = frozenset()
     is_autonomous: bool = False  # the agent acts for itself
     has_token: bool = True
+    resource: str = ""
 
     @property
     def principal(self) -> str | None:
@@ -75,11 +76,12 @@ class Spend:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Allowed with these headers, if budgets have room; or refused for one of these reasons."""
+    """Allowed with these headers, if budgets have room and approvals are unused; or refused."""
 
     reasons: frozenset[str] = frozenset()
     headers: Mapping[str, str] = field(default_factory=dict)
     spends: frozenset[Spend] = frozenset()
+    uses: frozenset[Any] = frozenset()
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is no error

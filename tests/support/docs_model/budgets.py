@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from support.docs_model.approvals import takes
 from support.docs_model.asked import Known, Rule, Spend
 from support.docs_model.calls import Call
 from support.docs_model.paths import text_fits
@@ -41,8 +42,9 @@ def spend_of(rule: Rule, known: Known, call: Call | None) -> Spend:
 
 def spends_of(fitting: Iterable[list[Rule]], known: Known, call: Call | None) -> set[Spend]:
     """What a call spends, by the rules of each side that allow it: nothing if one is without."""
-    firsts = [rules[0] for rules in fitting if rules and all("budget" in rule for rule in rules)]
-    return {spend for rule in firsts if (spend := spend_of(rule, known, call)).cost}
+    firsts = [rules[0] for rules in fitting if rules and all(map(takes, rules))]
+    spending = [rule for rule in firsts if "budget" in rule]
+    return {spend for rule in spending if (spend := spend_of(rule, known, call)).cost}
 
 
 @dataclass

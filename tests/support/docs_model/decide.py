@@ -36,7 +36,14 @@ def allowed(config: Config, asked: Asked, now: float) -> Verdict:
         raise Refused("path_ambiguous")
     check_identity(config, asked)
     known = Known(
-        asked.agent, asked.method, host, segments, asked.headers, now, actors=[asked.agent]
+        asked.agent,
+        asked.method,
+        host,
+        segments,
+        asked.headers,
+        now,
+        actors=[asked.agent],
+        resource=route.get("resource", ""),
     )
     if asked.token is None and takes_svid_alone(route):
         claims = {"iss": "/".join(asked.agent.split("/")[:3]), "sub": asked.agent}
@@ -60,8 +67,8 @@ def allowed(config: Config, asked: Asked, now: float) -> Verdict:
             is_autonomous=is_own(config, claims, asked.agent),
         )
         calls = read_calls(config, route, asked, segments)
-    spends = check_policy(config, known, calls)
-    return Verdict(headers=headers_of(known), spends=frozenset(spends))
+    spends, uses = check_policy(config, known, calls)
+    return Verdict(headers=headers_of(known), spends=frozenset(spends), uses=frozenset(uses))
 
 
 def find_route(config: Config, host: str, segments: list[str], name: str) -> Rule:

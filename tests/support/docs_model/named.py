@@ -35,7 +35,7 @@ def mcp_allow(rule: Rule, part: Rule, call: Call) -> bool:
         return text_fits(part.get(call.key, []), call.name)
     if call.method and text_fits(part.get("methods", []), call.method):
         return True
-    if "operation.arguments" in rule.get("when", ""):
+    if "operation.arguments" in rule.get("when", "") or "approval" in rule:
         return False
     return call.is_plain or bool(part.get(call.lists))
 

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from support.docs_model.approvals import approval_of, asked_of, uses_of
 from support.docs_model.asked import Config, Known, Refused, Rule, Spend, seconds
 from support.docs_model.budgets import cost_of, spends_of
 from support.docs_model.calls import Call
@@ -29,8 +30,10 @@ class Side:
     is_unrestricted: bool
 
 
-def check_policy(config: Config, known: Known, calls: list[Call | None]) -> set[Spend]:
-    """Refuse unless both sides allow every call, and say what is spent of budgets.
+def check_policy(
+    config: Config, known: Known, calls: list[Call | None]
+) -> tuple[set[Spend], set[Any]]:
+    """Refuse unless both sides allow every call; say what is spent, and what is used up.
 
     Without a token the agent's side alone allows.
     """
@@ -49,7 +52,8 @@ def check_policy(config: Config, known: Known, calls: list[Call | None]) -> set[
     if refusals:
         raise Refused(*set().union(*refusals))  # of several calls any may be told
     found = [spends_of(fitting(sides, known, call), known, call) for call in calls]
-    return set().union(*found)
+    used = [uses_of(fitting(sides, known, call), known, call) for call in calls]
+    return set().union(*found), set().union(*used)
 
 
 def fitting(sides: list[Side], known: Known, call: Call | None) -> Iterator[list[Rule]]:
@@ -242,6 +246,8 @@ def misses(rule: Rule, known: Known, call: Call | None) -> set[str]:
         missing.add("scope")
     if not is_authenticated(rule, known.claims, known.now):
         missing.add("step_up")
+    if "approval" in rule and approval_of(rule, known, call) is None:
+        missing.add("approval_required" if asked_of(rule, known, call) else "hard")
     if not (
         headers_fit(rule, known)
         and chain_fits(rule, known)

@@ -50,10 +50,22 @@ def read_token(config: Config, token: Token, route: Rule, now: float) -> frozens
 def check_restrictions(issuer: Rule, claims: Rule) -> None:
     """Nothing takes something away without being checked."""
     checked = {"status"} & claims.keys() if "status_list" in issuer else set()
+    details = claims.get("authorization_details")
+    if details is not None and are_approvals(issuer.get("approval_types", []), details):
+        checked.add("authorization_details")
     if any(name in claims for name in RESTRICTIONS if name not in checked):
         raise Refused("token_claim")
-    if checked and not is_place(issuer["status_list"], claims["status"]):
+    if "status" in checked and not is_place(issuer["status_list"], claims["status"]):
         raise Refused("token_claim")
+
+
+def are_approvals(types: list[str], details: Any) -> bool:
+    """Whether all elements are of types by which the issuer approves calls."""
+    return (
+        isinstance(details, list)
+        and len(details) <= 16
+        and all(isinstance(one, dict) and one.get("type") in types for one in details)
+    )
 
 
 def is_place(lists: Rule, status: Any) -> bool:

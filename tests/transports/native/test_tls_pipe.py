@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from authz.transports.http2 import ErrorCode
 from authz.adapters.tls_contexts import TlsContexts
+from authz.transports.http2 import ErrorCode
 from authz.transports.native import channel
 from authz.transports.native.tls import ALPN
 from lab.ca import Authority, Svid

@@ -1,0 +1,51 @@
+"""Warns about settings of the token service that are valid but probably not meant."""
+
+from collections.abc import Iterator
+
+from authz.config import Config, Place
+from authz.core.patterns import ANY
+from authz.core.spiffe import SpiffePattern
+from authz.core.sts import Binding
+from authz.core.sts.settings import TokenRuleSettings
+
+Warnings = Iterator[tuple[Place, str]]
+
+
+def sts_warnings(config: Config) -> Warnings:
+    """Yield each doubtful place of section sts, and the warning."""
+    sts = config.sts
+    if sts is None:
+        return
+    if sts.bind is Binding.NONE:
+        message = (
+            "whoever gets hold of a token can use it, unless the client sent a DPoP proof: leave it"
+            " out to bind tokens to the client's certificate"
+        )
+        yield ("sts", "bind"), message
+    if all(issuer.issuer != sts.issuer for issuer in config.issuers):
+        message = (
+            "no entry of issuers has this issuer, so the server refuses the tokens of the token"
+            " service: add one, with jwks_uri at its jwks.json"
+        )
+        yield ("sts", "issuer"), message
+    for at, rule in enumerate(sts.rules):
+        yield from _of_rule(config, ("sts", "rules", at), rule)
+
+
+def _of_rule(config: Config, place: Place, rule: TokenRuleSettings) -> Warnings:
+    """Find what keeps a rule from ever giving a token, or a scope."""
+    known = [SpiffePattern.parse(agent.id) for agent in config.agents if not agent.suspended]
+    for name, texts in (("agents", rule.agents), ("via", rule.via)):
+        for number, text in enumerate(texts):
+            if not any(map(SpiffePattern.parse(text).overlaps, known)):
+                message = "no entry of agents matches it, or it is suspended: it gets no token"
+                if name == "via":
+                    message = "no entry of agents matches it, so no token names it as the actor"
+                yield (*place, name, number), message
+    named = {
+        scope for rules in config.grants.values() for each in rules for scope in each.scopes or ()
+    }
+    for number, scope in enumerate(rule.scopes):
+        if scope not in named and ANY not in named:
+            message = "no rule of grants names this scope, so no token of this rule has it"
+            yield (*place, "scopes", number), message
