@@ -4,6 +4,7 @@
 what it obtained. Both are compared by identity, so that caches can use them in their keys.
 """
 
+from math import inf
 from typing import Final
 
 import msgspec
@@ -77,6 +78,7 @@ class UpstreamCredential(msgspec.Struct, frozen=True, eq=False, gc=False):
             of the token.
         gets: how it was made, ASSERT or EXCHANGE.
         audience: for whom it is.
+        issued_at, expires_at: of an assertion, unix seconds.
     """
 
     header: str
@@ -85,6 +87,8 @@ class UpstreamCredential(msgspec.Struct, frozen=True, eq=False, gc=False):
     credential_id: str
     gets: UpstreamToken
     audience: str = ""
+    issued_at: float = 0.0
+    expires_at: float = inf
 
     def __repr__(self) -> str:
         """Return a text without the secret."""

@@ -143,9 +143,11 @@ class Decider:
             if obtained is None:
                 return None
             consume = self._consumption.consume  # steps 6 and 7
-            return consume(obtained, check, decision_id, time_remaining, waits)
+            taken = consume(obtained, check, decision_id, time_remaining, waits)
         except Denied as denied:
             return progress.refuse(denied)
+        self._obtaining.settle(snapshot, taken)
+        return taken
 
     def judge(
         self, snapshot: Snapshot, request: Request, time_remaining: TimeRemaining

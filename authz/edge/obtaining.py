@@ -56,6 +56,12 @@ class Obtaining:
             )
         return None if credential is None else allow.with_credential(credential)
 
+    @staticmethod
+    def settle(snapshot: Snapshot, allow: Allow) -> None:
+        """Note that an allow is given, so that its assertion may be used again."""
+        if allow.upstream.gets is UpstreamToken.ASSERT and snapshot.assertions is not None:
+            snapshot.assertions.keep(allow)
+
     def _signed(self, snapshot: Snapshot, allow: Allow, decision_id: str) -> UpstreamCredential:
         if snapshot.assertions is None:
             raise Denied(Reason.INTERNAL_ERROR, NO_SIGNER)

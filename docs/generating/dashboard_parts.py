@@ -60,6 +60,26 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
     ),
     "Other servers": (
         Panel(
+            "Signing keys",
+            "Published keys of our own tokens, by use. Empty without assertions.",
+            {"{{use}}": f"max by (use) ({chosen('authz_signing_keys')})"},
+        ),
+        Panel(
+            "Next signing key in",
+            "Until another key begins to sign. Empty without such a key.",
+            {"{{instance}}": f"{chosen('authz_signing_key_next_timestamp_seconds')} - time()"},
+            "s",
+        ),
+        Panel(
+            "Changes of signing keys",
+            "Changed files whose key was taken, or refused as unusable. In red: 1 while a file "
+            "can't be used. Empty without assertions.",
+            {
+                "{{instance}} {{result}}": growth("authz_signing_key_reloads_total"),
+                "{{instance}} unusable": chosen("authz_signing_key_refused"),
+            },
+        ),
+        Panel(
             "Assertions for upstreams",
             "Signed or failed. At zero without assertions.",
             {"{{result}}": rates_by("result", "authz_assertions_total")},

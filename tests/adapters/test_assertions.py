@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from authz.adapters.assertions.assertions import (
@@ -18,11 +18,15 @@ from authz.adapters.signing.signer import Signer
 from authz.core.decision import Actor, Agent, Allow, Delegation, Permit
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
-from authz.core.upstream_token import Upstream, UpstreamToken
+from authz.core.upstream_token import Upstream, UpstreamCredential, UpstreamToken
+from authz.edge.header_settings import HeaderSettings
+from authz.edge.rendering import Renderer
+from authz.edge.response import Responder
 from support.signing import pem
 
 NOW: Final = 1_800_000_000.5
 ISSUER: Final = "https://authz.corp.example"
+HEADER: Final = "x-agent-assertion"
 TRAVEL: Final = SpiffeId.parse("spiffe://corp.example/ns/agents/sa/travel")
 UPSTREAM: Final = Upstream(UpstreamToken.ASSERT, "r", "https://up.example")
 
@@ -51,6 +55,13 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> Signer:
     return Signer(AssertionSettings.model_validate(settings), 60.0)
 
 
+def given(assertions: Assertions, allow: Allow, decision_id: str, now: float) -> UpstreamCredential:
+    """The assertion of a decision that no later step refuses."""
+    credential = assertions.sign(allow, decision_id, now)
+    assertions.keep(allow.with_credential(credential))
+    return credential
+
+
 def claims_of(text: str) -> dict[str, Any]:
     """The claims, unverified."""
     claims: dict[str, Any] = jwt.decode(text, options={"verify_signature": False})
@@ -60,20 +71,22 @@ def claims_of(text: str) -> dict[str, Any]:
 def test_signed_once_for_what_is_the_same(signer: Signer) -> None:
     """Decisions of the same terms, agent and route have one assertion until its margin begins."""
     counted: list[AssertionResult] = []
-    assertions = Assertions(signer, ISSUER, "x-agent-assertion", 60.0, counted.append)
+    assertions = Assertions(signer, ISSUER, HEADER, 60.0, counted.append)
     terms = object()
-    first = assertions.sign(allow_of(terms=terms), "1" * 32, NOW)
+    refused = assertions.sign(allow_of(terms=terms), "0" * 32, NOW)  # by a later step
+    first = given(assertions, allow_of(terms=terms), "1" * 32, NOW)
 
-    again = assertions.sign(allow_of(terms=terms), "2" * 32, NOW + 29)
-    late = assertions.sign(allow_of(terms=terms), "3" * 32, NOW + 30)
-    set_back = assertions.sign(allow_of(terms=terms), "4" * 32, NOW - 60)
+    again = given(assertions, allow_of(terms=terms), "2" * 32, NOW + 29)
+    late = given(assertions, allow_of(terms=terms), "3" * 32, NOW + 30)
+    set_back = given(assertions, allow_of(terms=terms), "4" * 32, NOW - 60)
 
     assert again is first
+    assert first is not refused
     assert first.credential_id == claims_of(first.value)["txn"] == "1" * 32
     assert first.good_until == int(NOW) + 30
     assert claims_of(late.value)["txn"] == "3" * 32
     assert claims_of(set_back.value)["iat"] == int(NOW - 60)
-    assert counted == [AssertionResult.SIGNED] * 3
+    assert counted == [AssertionResult.SIGNED] * 4
 
 
 @pytest.mark.parametrize(
@@ -81,14 +94,15 @@ def test_signed_once_for_what_is_the_same(signer: Signer) -> None:
 )
 def test_others_have_their_own(signer: Signer, change: dict[str, Any]) -> None:
     """Another principal, another token's terms or another agent never gets this one."""
-    assertions = Assertions(signer, ISSUER, "x-agent-assertion", 60.0)
+    assertions = Assertions(signer, ISSUER, HEADER, 60.0)
     terms = object()
-    first = assertions.sign(allow_of(terms=terms), "1" * 32, NOW)
+    first = given(assertions, allow_of(terms=terms), "1" * 32, NOW)
 
-    assert assertions.sign(allow_of(**{"terms": terms, **change}), "2" * 32, NOW) is not first
+    assert given(assertions, allow_of(terms=terms), "2" * 32, NOW) is first
+    assert given(assertions, allow_of(**{"terms": terms, **change}), "2" * 32, NOW) is not first
 
 
-@given(
+@drawn(
     st.lists(
         st.tuples(
             st.integers(0, 3),  # of terms
@@ -117,7 +131,7 @@ def test_none_outlives_what_it_is_about(
             expires_at=now + token_seconds,
             certified_until=now + certificate_seconds,
         )
-        credential = assertions.sign(allow, "d" * 32, now)
+        credential = given(assertions, allow, "d" * 32, now)
         claims = claims_of(credential.value)
 
         assert claims["iat"] <= now
@@ -159,9 +173,28 @@ def test_what_can_t_be_signed_is_refused() -> None:
 
 def test_no_text_has_the_value(signer: Signer) -> None:
     """Neither the credential nor an allow that has it shows the assertion as text."""
-    assertions = Assertions(signer, ISSUER, "x-agent-assertion", 60.0)
+    assertions = Assertions(signer, ISSUER, HEADER, 60.0)
     allow = allow_of()
     signed = allow.with_credential(assertions.sign(allow, "d" * 32, NOW))
 
     assert signed.credential is not None
     assert signed.credential.value not in f"{signed!r} {signed.credential}"
+
+
+def test_what_is_rendered_is_this_credential(signer: Signer) -> None:
+    """The renderer's caches give no earlier assertion of the same token, and none for none."""
+    renderer = Renderer(
+        Responder(HeaderSettings(), ("authorization",), ("ES256",), assertion=HEADER), "v"
+    )
+    assertions = Assertions(signer, ISSUER, HEADER, 60.0)
+    allow = allow_of(terms=object())
+    early, late = (
+        allow.with_credential(given(assertions, allow, "1" * 32, when)) for when in (NOW, NOW + 40)
+    )
+    for signed in (early, late, early):
+        response = renderer.render(signed).response
+        assert signed.credential is not None
+        assert dict(response.headers)[HEADER] == signed.credential.value
+        assert signed.credential.value not in repr(renderer.render(signed))
+    with pytest.raises(ValueError, match="missing"):
+        renderer.render(allow)

@@ -14,6 +14,7 @@ from authz import __version__
 from authz.adapters.audit.log import AuditStatus
 from authz.adapters.audit.sinks.status import SinkStatus
 from authz.adapters.budgets import SpenderStatus, SpendResult
+from authz.adapters.exchange import EndpointStatus, ExchangeResult, ExchangesStatus
 from authz.adapters.introspection import IntrospectionResult, IntrospectionStatus
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import (
@@ -25,6 +26,8 @@ from authz.adapters.metrics import (
 )
 from authz.adapters.revocation_file.telling import RevocationStatus
 from authz.adapters.signals.status import SignalResult, SignalStatus
+from authz.adapters.signing.signer import SigningStatus
+from authz.adapters.signing.timeline import KeyUse
 from authz.adapters.single_use import SingleUseStatus, UseResult
 from authz.adapters.status_lists import StatusListResult, StatusListStatus
 from authz.adapters.store.store import StoreStatus
@@ -126,6 +129,10 @@ PARTS = ReportingParts(
     ),
     keys=Fixed(KEYS),
     introspections=Fixed((IntrospectionStatus("https://a.example", is_cut_off=True, calls=1),)),
+    exchanges=Fixed(
+        ExchangesStatus((EndpointStatus("https://a.example", is_cut_off=True, calls=1),), 19)
+    ),
+    signing=Fixed(SigningStatus(dict.fromkeys(KeyUse, 1), 6000.0, 20, 21, is_failing=True)),
     store=Fixed(
         StoreStatus(is_shared=True, is_away=True, answered_at=5000.0, calls={("use", "away"): 2})
     ),
@@ -290,6 +297,8 @@ def test_buckets_are_upper_bounds(metrics: Counted, at: int) -> None:
         ("authz_keys", {"issuer": "https://a.example", "state": "refused"}, 1),
         ("authz_keys", {"issuer": "https://b.example", "state": "usable"}, 0),
         ("authz_keys_age_seconds", {"issuer": "https://a.example"}, 12.5),
+        ("authz_exchange_breaker_open", {"issuer": "https://a.example"}, 1),
+        ("authz_exchange_memory_bytes", {}, 19),
         ("authz_key_fetches_total", {"issuer": "https://a.example", "result": "success"}, 3),
         ("authz_key_fetches_total", {"issuer": "https://b.example", "result": "failure"}, 9),
         ("authz_policy_info", {"version": "policy-1"}, 1),
@@ -378,6 +387,7 @@ def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:
     """FAMILIES and a scrape hold the same names, types, labels and helps, in both formats."""
     metrics.observe(None, 0.1, True)
     metrics.introspected("https://a.example", IntrospectionResult.ACTIVE, 0.1)
+    metrics.exchanged("https://a.example", ExchangeResult.EXCHANGED, 0.1)
     metrics.status_list_fetched("https://a.example", StatusListResult.SUCCESS)
     metrics.agent_refused("spiffe://corp.example/travel")
     generate: Callable[..., bytes] = generate_openmetrics if is_open else generate_latest

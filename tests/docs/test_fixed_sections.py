@@ -1,4 +1,4 @@
-"""Which sections of the config need a restart: the pages name those that the server's log does."""
+"""Which sections and keys need a restart: the pages name those that the server's log does."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from authz.server.process import FIXED_SECTIONS
+from authz.server.process import FIXED_KEYS, FIXED_SECTIONS
 
 HOW_TOS: Final = Path(__file__).parents[2] / "docs" / "howto"
 SENTENCE: Final = re.compile(
@@ -20,3 +20,4 @@ def test_a_page_names_them_all(page: str) -> None:
     found = SENTENCE.search((HOW_TOS / page).read_text())
     assert found is not None
     assert tuple(re.findall(r"`(\w+)`", found[1])) == FIXED_SECTIONS
+    assert tuple(re.findall(r"`(\w+)\.(\w+)`", found[1])) == FIXED_KEYS

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.assertions.assertions import Assertions
 from authz.core.reason import Reason
-from lab.config_builder import LAB, ConfigBuilder
+from lab.config_builder import AT_READ_RULE, LAB, ConfigBuilder
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL, sample_of
 from support.ext_mcp import Gateway
@@ -189,6 +189,22 @@ def test_a_proof_is_stripped_with_its_token(world: World) -> None:
     assert len(seen) == 1
 
 
+def test_no_assertion_names_a_refused_decision(tmp_path: Path) -> None:
+    """What was signed for a request that a later step refused is not given to the next request."""
+    budget = {"limit": 1, "per": "agent", "window": "1h"}
+    free = "- {hosts: ['*'], methods: [GET], paths: [/finance/free], scopes: []}"
+    changes = changes_of(tmp_path).with_((*AT_READ_RULE, "budget"), budget)
+    with World(tmp_path, changes.with_rules("finance-read", free)) as world:
+        token, other = world.token(), world.token(scope=f"{READ} more")
+        first = verified(world, world.ask(token))
+        refused = world.ask(other)
+        last = verified(world, world.ask(other, path="/finance/free"))
+        records = {each["decision_id"]: each for each in world.audit_records() if "path" in each}
+
+    assert reason_of(refused) == "budget_exhausted"
+    assert {records[each["txn"]]["decision"] for each in (first, last)} == {"allow"}
+
+
 def test_no_answer_is_cached_for_longer(tmp_path: Path) -> None:
     """Neither our cache nor a proxy's keeps an allow beyond the half of the assertion's life."""
     changes = changes_of(tmp_path, ", lifetime: 10s").with_section("cache", "{ttl: 300s}")
@@ -300,3 +316,21 @@ def test_behind_agentgateway(tmp_path: Path) -> None:
     claims = jwt.decode(text.decode(), options={"verify_signature": False})
     assert claims["sub"] == claims["req_wl"] == TRAVEL
     assert {"act", "scope"}.isdisjoint(claims)
+
+
+def test_a_profiles_word_comes_first(tmp_path: Path) -> None:
+    """Through a profile that strips or forwards no route asserts, and a forged copy is removed."""
+    changes = (
+        changes_of(tmp_path)
+        .with_profile("strips", "{upstream_token: strip}")
+        .with_profile("forwards", "{upstream_token: forward}")
+    )
+    with World(tmp_path, changes) as world:
+        headers = [("authorization", f"Bearer {world.token()}"), (HEADER, "forged")]
+        for profile, removed in (("strips", {"authorization", HEADER}), ("forwards", {HEADER})):
+            context = {"authz_profile": profile}
+            answer = world.check(check_request(world.svid, headers, context=context))
+            assert reason_of(answer) == "allow"
+            assert header_of(answer, HEADER) is None
+            assert {"authorization", HEADER} & {*answer.ok_response.headers_to_remove} == removed
+        assert verified(world, world.check(check_request(world.svid, headers)))

@@ -2,7 +2,8 @@
 
 A signature takes some 100 us, and decisions that aren't cached are made for each new path. The key
 of what is kept holds all that the claims are made of: the route, the agent, and the terms of its
-delegation. The times are compared when it is used again.
+delegation. The times are compared when it is used again. An assertion is kept once its decision is
+final: a later step may refuse, and no request may bring the upstream the id of a refused decision.
 """
 
 import math
@@ -10,8 +11,6 @@ from collections.abc import Callable
 from enum import StrEnum
 from secrets import token_urlsafe
 from typing import Any, Final, Protocol
-
-import msgspec
 
 from authz.core.assertion import ASSERTION_TYPE, assertion_claims
 from authz.core.bounded_map import BoundedMap
@@ -25,6 +24,7 @@ _KEPT_BYTES: Final = 16 * 1024 * 1024
 _OVERHEAD_BYTES: Final = 500  # of an entry without its text
 # A header above some 8 KiB is refused by many servers, and a chain or scopes can be long.
 MAX_ASSERTION_CHARS: Final = 6 * 1024
+_Key = tuple[Upstream, object, str]
 
 
 class AssertionResult(StrEnum):
@@ -39,14 +39,6 @@ class TokenSigner(Protocol):
 
     def sign(self, typ: str, claims: dict[str, Any]) -> str:
         """Return the claims as a JWT of this ``typ``."""
-
-
-class _Signed(msgspec.Struct, frozen=True, gc=False):
-    """An assertion, with the times (unix seconds) between which it is valid."""
-
-    credential: UpstreamCredential
-    issued_at: int
-    expires_at: int
 
 
 class Assertions:
@@ -67,8 +59,8 @@ class Assertions:
         self._lifetime = lifetime_seconds
         self._margin = min(lifetime_seconds / 2, MAX_MARGIN_SECONDS)
         self._count = count
-        self._kept: BoundedMap[tuple[Upstream, object, str], _Signed] = BoundedMap(
-            _KEPT, _KEPT_BYTES, lambda _, signed: len(signed.credential.value) + _OVERHEAD_BYTES
+        self._kept: BoundedMap[_Key, UpstreamCredential] = BoundedMap(
+            _KEPT, _KEPT_BYTES, lambda _, credential: len(credential.value) + _OVERHEAD_BYTES
         )
 
     def sign(self, allow: Allow, decision_id: str, now: float) -> UpstreamCredential:
@@ -77,22 +69,22 @@ class Assertions:
         It ends no later than the delegation and the agent's certificate. Raises
         Denied(INTERNAL_ERROR) if it can't be signed, or is too long for a header.
         """
-        # The terms are compared by identity, and are kept alive by the key.
-        key = (allow.upstream, allow.delegation.terms, allow.agent.spiffe_id.text)
         ends = min(allow.delegation.expires_at, allow.agent.expires_at)
-        kept = self._kept.get(key)
+        kept = self._kept.get(_key(allow))
         # If the clock was set back, one from the future is not used.
-        if (
-            kept is not None
-            and kept.issued_at <= now < kept.credential.good_until
-            and kept.expires_at <= ends
-        ):
-            return kept.credential
-        signed = self._signed(allow, decision_id, now, ends)
-        self._kept.put(key, signed)
-        return signed.credential
+        if kept is not None and kept.issued_at <= now < kept.good_until and kept.expires_at <= ends:
+            return kept
+        return self._signed(allow, decision_id, now, ends)
 
-    def _signed(self, allow: Allow, decision_id: str, now: float, ends: float) -> _Signed:
+    def keep(self, allow: Allow) -> None:
+        """Keep the assertion of an allow that is given: ``txn`` never names a refusal."""
+        credential = allow.credential
+        if credential is not None and self._kept.get(_key(allow)) is not credential:
+            self._kept.put(_key(allow), credential)
+
+    def _signed(
+        self, allow: Allow, decision_id: str, now: float, ends: float
+    ) -> UpstreamCredential:
         issued_at = math.floor(now)
         expires_at = math.floor(min(now + self._lifetime, ends))
         claims = {
@@ -105,15 +97,16 @@ class Assertions:
         text = self._text(claims)
         # Where the token's own end comes first, another signature would not be good for longer.
         good_until = min(issued_at + self._lifetime - self._margin, expires_at)
-        credential = UpstreamCredential(
+        return UpstreamCredential(
             self._header,
             text,
             good_until,
             decision_id,
             UpstreamToken.ASSERT,
             allow.upstream.audience,
+            issued_at,
+            expires_at,
         )
-        return _Signed(credential, issued_at, expires_at)
 
     def _text(self, claims: dict[str, object]) -> str:
         """Return the signed claims, and count them. Raises Denied(INTERNAL_ERROR)."""
@@ -129,3 +122,8 @@ class Assertions:
             raise Denied(Reason.INTERNAL_ERROR, detail)
         self._count(AssertionResult.SIGNED)
         return text
+
+
+def _key(allow: Allow) -> _Key:
+    """Return all that the claims are made of. Terms are compared by identity, and kept alive."""
+    return allow.upstream, allow.delegation.terms, allow.agent.spiffe_id.text
