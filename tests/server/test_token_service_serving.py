@@ -261,6 +261,7 @@ def test_operators_see_its_state(world: TokenServiceWorld) -> None:
         'authz_sts_connections{state="open"} 1.0',
         "authz_tls_certificate_expiry_timestamp_seconds",
         "authz_audit_records_total",
+        'authz_signing_keys{use="current"} 1.0',
     ):
         assert sample in metrics
 
