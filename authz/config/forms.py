@@ -29,6 +29,11 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         **dict.fromkeys(_WORDS, _SCOPE),
         r"^[\x21\x23-\x5b\x5d-\x7e]{1,512}$": "a URL or a name, without blanks and quotes",
         r"^[\x21-\x7e]{1,128}$": "one word of visible characters, 128 at most",
+        r"^[!-~]{1,1024}$": "one word of visible ASCII characters, 1024 at most",
+        r"^([A-Za-z0-9._~-]{1,63}[:/|])?$": (
+            "up to 63 of A-Z, a-z, 0-9, '.', '_', '~' and '-', and then ':', '/' or '|', such as"
+            " partner:"
+        ),
         _METHOD: 'a method in capitals, such as GET, or "*" for any',
         _LISTEN: 'an address, such as "unix:/run/authz/authz.sock" or "127.0.0.1:9191"',
         _HOST_AND_PORT: 'an address with a port, such as "127.0.0.1:9192"',

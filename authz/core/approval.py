@@ -43,6 +43,7 @@ MAX_ELEMENTS: Final = 16  # of a token that are looked at; each is compared with
 MAX_LISTED: Final = 16  # locations or actions of an element
 _OWN: Final = ("jti", "iat", "exp")
 _MEMBERS: Final = frozenset({"type", "locations", "actions", "identifier", "arguments", *_OWN})
+MAX_OWN_SECONDS: Final = 366 * 86400.0  # from iat to exp: a use is remembered for as long
 _EXACT: Final = 2**53  # above it, floating-point numbers that are written differently are equal
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _NONE: Final[Mapping[str, Any]] = {}
@@ -205,7 +206,10 @@ def _own(element: Mapping[str, Any]) -> tuple[str, float, float]:
     for time in times:
         if isinstance(time, bool) or not isinstance(time, int | float) or not 0 < time < _EXACT:
             raise ApprovalError("its jti, iat and exp are not all there, or not all sane")
-    return _text(element, "jti", MAX_NAME_CHARS), float(times[0] or 0), float(times[1] or 0)
+    issued_at, expires_at = (float(time or 0) for time in times)
+    if not 0 < expires_at - issued_at <= MAX_OWN_SECONDS:
+        raise ApprovalError("its exp is before its iat, or more than a year after it")
+    return _text(element, "jti", MAX_NAME_CHARS), issued_at, expires_at
 
 
 def _text(element: Mapping[str, Any], name: str, most: int, at_least: int = 1) -> str:

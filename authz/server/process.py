@@ -76,12 +76,12 @@ class ServerProcess:
         )
         self._transport = open_transport(carrying)
         self._reload = ConfigReload(source, self._take)
-        # Of several workers the first receives signals; its supervisor starts it again.
+        # Of several workers the first receives signals, and publishes keys; its supervisor starts
+        # it again.
         self._signals = (
             open_signals(config, parts.keys, parts.shared.store) if worker == 0 else None
         )
-        # It publishes keys, too.
-        self._publication = KeyPublication(config, parts.assertion_keys) if worker == 0 else None
+        self._publication = KeyPublication(config, parts.assertion_keys, is_here=worker == 0)
         metrics = build_metrics(parts, self._reload, self._liveness, self._signals)
         self._admin = AdminServer(
             admin or config.admin.listen,
@@ -104,8 +104,7 @@ class ServerProcess:
         self._admin.start()
         if self._signals is not None:
             self._signals.start()
-        if self._publication is not None:
-            self._publication.start()
+        self._publication.start()
         self._beat()
         for watch in self._watches:
             watch.start()
@@ -218,11 +217,9 @@ class ServerProcess:
 
         Raises BuildError, KeyStoreError: then the old config stays in force.
         """
-        if self._publication is not None:
-            self._publication.prepare(config)
+        self._publication.prepare(config)
         version = self._parts.reconfigure(config, candidate)
-        if self._publication is not None:
-            self._publication.take(config)
+        self._publication.take(config)
         if _fixed(config) != _fixed(self._config):
             _log.warning(
                 "changes to %s and %s take effect at the next start",
@@ -256,8 +253,7 @@ class ServerProcess:
             watch.stop()
         if self._signals is not None:
             self._signals.close()
-        if self._publication is not None:
-            self._publication.close()
+        self._publication.close()
         self._transport.stop(0)
         self._admin.close()
 

@@ -10,20 +10,19 @@ from authz.wiring.upstreams import AssertionKeys
 
 
 class KeyPublication:
-    """What publishes the keys of assertions, in one process of a server.
+    """What publishes the keys of assertions, in the first process of a server.
 
     Its address and certificate stay as they were when it began to listen.
     """
 
-    def __init__(self, config: Config, keys: AssertionKeys) -> None:
-        """Build it; ``start`` listens, if the config has assertions. Raises BuildError."""
-        self._keys = keys
-        self._publication = self._build(config.assertions)
+    def __init__(self, config: Config, keys: AssertionKeys, *, is_here: bool) -> None:
+        """Build it; ``start`` listens, if the config has assertions. Raises BuildError.
 
-    @property
-    def address(self) -> str:
-        """Return host:port of the published keys, "" if there are none."""
-        return "" if self._publication is None else self._publication.address
+        ``is_here`` says whether this is the process that publishes.
+        """
+        self._keys = keys
+        self._is_here = is_here
+        self._publication = self._build(config.assertions)
 
     def start(self) -> None:
         """Listen. Raises ListenError."""
@@ -55,7 +54,7 @@ class KeyPublication:
             self._publication.close()
 
     def _build(self, settings: AssertionSettings | None) -> Publication | None:
-        if settings is None:
+        if settings is None or not self._is_here:
             return None
         published = documents(settings.issuer, self._keys.jwks)
         return Publication(settings.listen, published, read_certificate(settings))

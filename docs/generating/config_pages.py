@@ -30,7 +30,10 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "admin": ("operate",),
     "profiles": ("choose-a-profile",),
     "token": ("routes",),
-    "issuers": ("which-issuer", "keys-and-certificates", "opaque-tokens", "exchange-tokens", "status-lists"),
+    "issuers": (
+        *("which-issuer", "keys-and-certificates", "opaque-tokens", "exchange-tokens"),
+        "status-lists",
+    ),
     "agents": ("allow-lists",),
     "principals": ("allow-lists",),
     "grants": ("allow-lists", "tools-and-models", "budgets", "approve-calls"),
@@ -45,7 +48,7 @@ USED_IN: Final[dict[str, tuple[str, ...]]] = {
     "cache": ("operate",),
     "replay": ("operate",),
     "signals": ("signals",),
-    "sts": ("issue-delegation-tokens",),
+    "sts": ("issue-delegation-tokens", "run-the-token-service"),
     "audit": (
         *("../reference/audit", "keep-the-audit-trail", "verify-the-audit-trail"),
         *("read-the-audit-trail", "send-records-elsewhere"),

@@ -172,7 +172,7 @@ def assertions(folder: Path, *names: str, **more: Any) -> ConfigBuilder:
 
 @pytest.mark.timeout(300)
 def test_a_server_with_workers_changes_its_keys(tmp_path: Path) -> None:
-    """Both workers sign with one key, the first publishes, and a next key comes by a reload.
+    """Both workers sign with one key, the first publishes, and keys come by a reload.
 
     A broken file keeps the last good key in use, and shows.
     """
@@ -182,10 +182,11 @@ def test_a_server_with_workers_changes_its_keys(tmp_path: Path) -> None:
     svid = Authority(tmp_path / "pki").issue(TRAVEL)
     with ExitStack() as stack:
         jwks = stack.enter_context(closing(JwksServer(issuer)))
-        changes = assertions(tmp_path, "a.pem")
-        server = Server(tmp_path, "authz", f"{jwks.url}/jwks", changes=changes, workers=2)
+        server = Server(tmp_path, "authz", f"{jwks.url}/jwks", workers=2)
         stack.callback(server.process.stop)
         server.wait_ready()
+        server.write_config(assertions(tmp_path, "a.pem"))
+        wait_until(lambda: server.process.log.read_text().count("config taken") == 2)
         address = address_of_keys(server.process.log)
 
         def signs() -> set[str]:

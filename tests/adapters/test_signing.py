@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization import PrivateFormat as Form
 
 from authz.adapters.signing import SigningKeySettings, SigningSettings
-from authz.adapters.signing_algorithm import SigningAlgorithm
 from authz.adapters.signing.private_key import (
     SigningKeyError,
     make_signing_key,
@@ -30,6 +29,7 @@ from authz.adapters.signing.private_key import (
 )
 from authz.adapters.signing.signer import Signer
 from authz.adapters.signing.timeline import AHEAD_SECONDS, KeyUse, kept_seconds
+from authz.adapters.signing_algorithm import SigningAlgorithm
 from authz.core.jose.jwk import parse_key_set
 from support.signing import pem, pem_of
 from support.world import wait_until

@@ -15,6 +15,7 @@ NO_JSON = {
     "authz init": "it prints the commands to run next",
     "authz token make": "it prints a token",
     "authz serve": "its log lines are JSON",
+    "authz sts": "likewise",
     "authz health": "it prints the server's own answer, which is JSON",
     "authz metadata": "it prints a JSON document",
     "authz gateway": "it prints a proxy's config, which is YAML",
@@ -23,7 +24,7 @@ NO_JSON = {
     "authz completion": "it prints a script",
 }
 # Verbs whose config can't be standard input, and why.
-NO_STDIN = {"authz serve": "it reads the config again"}
+NO_STDIN = {"authz serve": "it reads the config again", "authz sts": "likewise"}
 
 
 @pytest.fixture(params=sorted(VERBS))

@@ -106,6 +106,8 @@ def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "DENY        approval_required" in told
     line = next(line for line in told.splitlines() if "approval needed: " in line)
     assert json.loads(line.partition(": ")[2]) == APPROVED
+    assert run(*asked, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["approvals"] == [APPROVED]
 
     assert run(*asked, "--claim", f"authorization_details={json.dumps([APPROVED])}") == 0
     told = capsys.readouterr().out

@@ -233,6 +233,41 @@ def test_a_store_and_signals_as_the_how_to_says(tmp_path: Path) -> None:
     assert all(folder in pods for folder in files)
 
 
+def test_the_token_service_as_its_how_to_says(tmp_path: Path) -> None:
+    """What its config names is mounted, its ports are open, and the chart has the same."""
+    page = (DEPLOY.parent / "docs" / "howto" / "issue-delegation-tokens.md").read_text()
+    (block,) = re.findall(r"```yaml\n(issuers:\n.*?\nsts:\n.*?)```", page, re.DOTALL)
+    shutil.copytree(BASE / "config", tmp_path, dirs_exist_ok=True)
+    base = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**base, **yaml.safe_load(block)}))
+    sts = load(tmp_path / "config.yaml").sts
+    assert sts is not None
+    spec = component("sts", "deployment.yaml")["spec"]["template"]["spec"]
+    ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    served = component("sts", "service.yaml")["spec"]["ports"]
+    policy = component("sts", "network-policy.yaml")["spec"]
+
+    assert spec["containers"][0]["args"] == ["sts", container()["args"][-1]]
+    assert sts.listen == f"0.0.0.0:{ports['https-sts']}"
+    assert sts.admin.listen == f"0.0.0.0:{ports['http-admin']}"
+    assert [port["targetPort"] for port in served] == list(ports)
+    assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == list(ports.values())
+    assert policy["egress"] == of_base("NetworkPolicy")["spec"]["egress"]
+    files = {sts.tls.certificate, sts.tls.private_key, sts.tls.client_ca, sts.keys[0].file}
+    assert {str(Path(file).parent) for file in files} == {mounts["sts"]}
+    assert all(f"--from-file={Path(file).name}" in page for file in files)
+    for key in ("securityContext", "automountServiceAccountToken", "serviceAccountName"):
+        assert spec[key] == pod()[key]
+    assert spec["containers"][0]["securityContext"] == container()["securityContext"]
+    rendered = (CHART / "templates" / "sts.yaml").read_text()
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert all(str(port) in rendered for port in ports.values())
+    assert values["sts"]["resources"] == spec["containers"][0]["resources"]
+    asked = policy["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"]
+    assert values["networkPolicy"]["agents"] == asked
+
+
 def test_the_charts_defaults_are_the_base() -> None:
     """The config, the policies and the version; ``make check-deploy`` compares what is rendered."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -13,6 +13,7 @@ import pytest
 from authz._pb import ext_authz_pb2 as pb
 from lab.config_builder import AT_ALICE, AT_ISSUER, LAB, ConfigBuilder
 from lab.mesh import PAYMENTS, TRAVEL
+from support import ext_mcp
 from support.posts import message
 from support.redis_server import RedisServer
 from support.stores import aged
@@ -210,6 +211,7 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("a member that narrows", {"not_after": 1}),
     ("an approval that has ended", {"jti": "a", "iat": 1, "exp": 2}),
     ("times without a name", {"iat": 1, "exp": 2**40}),
+    ("an approval for ever", {"jti": "a", "iat": 1, "exp": 2**40}),
     ("a name without times", {"jti": "a"}),
     ("no actions", {"actions": []}),
     ("actions in text", {"actions": "tools/call"}),
@@ -487,3 +489,33 @@ def test_over_two_servers_with_one_store(tmp_path: Path) -> None:
                 asked = [pool.submit(ask, worlds[n % 2], given[n % 2]) for n in range(12)]
                 reasons = Counter(reason_of(each.result()) for each in asked)
     assert reasons == {"allow": 1, "approval_required": 11}
+
+
+def test_behind_agentgateways_guardrails(tmp_path: Path) -> None:
+    """The gateway passes the element to ask for on, and the approved call once."""
+    rule = f"""\
+- name: approved
+  hosts: [github]
+  methods: [POST]
+  paths: [/mcp]
+  scopes: []
+  mcp: {{tools: [merge]}}
+  approval: {{type: "{TYPE}", url: "https://approve.corp.example/{{id}}"}}
+"""
+    changes = ext_mcp.CHANGES.with_rules("finance-read", rule)
+    with World(tmp_path, changes.with_((*AT_ISSUER, "approval_types"), [TYPE])) as world:
+        gateway = ext_mcp.Gateway(world)
+        asked = {"name": "merge", "arguments": {"number": 7}}
+
+        def ask(*details: Any) -> Any:
+            held = {"authorization_details": list(details)} if details else {}
+            given = world.token(**held)
+            versions = [("mcp-protocol-version", "2025-11-25")]
+            sent = ext_mcp.request("tools/call", asked, token=given, headers=versions)
+            return [gateway.ask(sent) for _ in range(2)]
+
+        error = json.loads(ask()[0].error.mcp_error)
+        assert error["code"] == -32001  # it does not say which version its client speaks
+        assert error["data"]["authorization_details"][0]["arguments"] == {"number": 7}
+        answers = ask(*error["data"]["authorization_details"])
+        assert [ext_mcp.reason_of(each) for each in answers] == ["pass", "approval_required"]

@@ -112,9 +112,11 @@ class Explanation:
             code, rule = self.decision.reason.code, self.decision.rule
             told |= {"reason": code, "detail": self.decision.detail, "rule": rule}
         shadows = self.decision.shadows if self.decision else ()
+        asked = self.decision.approvals if isinstance(self.decision, Deny) else ()
         return {
             **told,
             "budgets": budgets,
+            "approvals": [msgspec.json.decode(each.element) for each in asked],
             "shadows": [msgspec.structs.asdict(shadow) for shadow in shadows],
             "policy_version": self.policy_version,
             "lines": self.lines,

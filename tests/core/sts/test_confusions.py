@@ -219,21 +219,21 @@ def _client_about_to_expire(s: Service) -> Refuse:
 
 def _other_tenant(s: Service) -> Refuse:
     """A token of an issuer that the service does not know, though its keys are there."""
-    s.partner.audience = STS
-    token = s.partner.token("", "alice", "trips:plan", act=None)
+    times: dict[str, Any] = s.times
+    token = s.partner.token("", "alice", "trips:plan", act=None, **times)
     return s.refuse(ORCHESTRATOR, token, audience=AT_TRAVEL)
 
 
 def _other_tenants_key(s: Service) -> Refuse:
     """A token that names our identity provider, signed by another tenant's key of the same kid."""
-    key = Issuer(IDP, STS).current
-    token = s.idp.token("", "alice", "trips:plan", act=None, key=key)
+    key, times = Issuer(IDP, STS).current, dict[str, Any](s.times)
+    token = s.idp.token("", "alice", "trips:plan", act=None, key=key, **times)
     return s.refuse(ORCHESTRATOR, token, audience=AT_TRAVEL)
 
 
 def _unsigned(s: Service) -> Refuse:
     """The algorithm none."""
-    parts = token_parts({"alg": "none", "typ": "at+jwt"}, s.idp.claims("", "alice", "x", aud=STS))
+    parts = token_parts({"alg": "none", "typ": "at+jwt"}, s.idp.claims("", "alice", "x"))
     return s.refuse(ORCHESTRATOR, f"{parts}.", audience=AT_TRAVEL)
 
 
@@ -352,8 +352,8 @@ def test_two_tenants_alices_stay_two() -> None:
     names = {}
     for issuer in (service.idp, service.partner):
         for subject in ("alice", "corp.alice", "corp:alice"):
-            given: dict[str, Any] = {"act": None, "groups": ["admins"], "acr": "gold"}
-            token = issuer.token("", subject, "trips:plan", **given)
+            given: dict[str, Any] = {**service.times, "act": None}
+            token = issuer.token("", subject, "trips:plan", groups=["admins"], acr="gold", **given)
             if subject == "corp:alice":  # not a person's name; by an ID token it may be one
                 assert isinstance(service.ask(ORCHESTRATOR, token, audience=AT_TRAVEL), Refuse)
                 continue

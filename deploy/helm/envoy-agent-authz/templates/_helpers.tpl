@@ -9,6 +9,41 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{- define "authz.stsLabels" -}}
+app.kubernetes.io/name: {{ .Values.name }}-sts
+app.kubernetes.io/part-of: agent-authz
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* Whom the pods may ask, of both NetworkPolicies. */}}
+{{- define "authz.egress" -}}
+{{- if .Values.networkPolicy.egress }}
+{{- toYaml .Values.networkPolicy.egress | nindent 0 }}
+{{- else }}
+- to:
+    - namespaceSelector:
+        matchLabels: {kubernetes.io/metadata.name: kube-system}
+    - ipBlock: {cidr: 169.254.20.10/32}
+  ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+- to:
+    - ipBlock: {cidr: 0.0.0.0/0, except: [169.254.0.0/16]}
+    - ipBlock: {cidr: "::/0"}
+  ports:
+    - {port: 443, protocol: TCP}
+{{- end }}
+{{- if .Values.store.enabled }}
+- to:
+    {{- toYaml .Values.networkPolicy.store.to | nindent 4 }}
+  ports:
+    {{- range .Values.networkPolicy.store.ports }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "authz.configMap" -}}
 {{ .Values.existingConfigMap | default .Values.name }}
 {{- end }}
@@ -53,6 +88,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- if and (hasSuffix ":9193" $signals) (not .Values.signals.enabled) (not (hasPrefix "127." $signals)) -}}
 {{- fail "config.signals.listen is set, and signals.enabled is false: the Service has no port for signals" -}}
+{{- end -}}
+{{- $sts := $config.sts | default dict -}}
+{{- if and .Values.sts.enabled (or (not (hasSuffix ":9443" (toString ($sts.listen | default "")))) (hasPrefix "127." (toString ($sts.listen | default "")))) -}}
+{{- fail (printf "config.sts.listen is %q: agents ask port 9443, as in 0.0.0.0:9443" (toString ($sts.listen | default ""))) -}}
+{{- end -}}
+{{- $stsAdmin := toString (($sts.admin | default dict).listen | default "") -}}
+{{- if and .Values.sts.enabled (or (not (hasSuffix ":9195" $stsAdmin)) (hasPrefix "127." $stsAdmin)) -}}
+{{- fail (printf "config.sts.admin.listen is %q: probes come from the node to port 9195, as in 0.0.0.0:9195" $stsAdmin) -}}
 {{- end -}}
 {{- $drain := toString $server.drain -}}
 {{- if regexMatch "^[0-9]+[sm]$" $drain -}}

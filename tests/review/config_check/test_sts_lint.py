@@ -1,0 +1,91 @@
+"""Warnings of `authz check` about the token service, and what a start of it could not use."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from authz.cli import main
+from authz.config import load
+from authz.review.config_check.sts_lint import sts_warnings
+from lab.config_builder import LAB, ConfigBuilder
+from lab.mesh import RETIRED, STRANGER, TRAVEL
+from support.sts_server import STS, TokenServiceWorld
+
+_OWN = f"- {{issuer: {STS}, keys: {{jwks_uri: {STS}/jwks.json}}, audiences: [{STS}]}}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServiceWorld]:
+    """The files of a token service whose own issuer is listed."""
+    changes = LAB.with_items(("issuers",), _OWN, before=1)
+    with TokenServiceWorld(tmp_path_factory.mktemp("sts"), changes) as made:
+        yield made
+
+
+def _places(world: TokenServiceWorld, changes: ConfigBuilder) -> list[tuple[str | int, ...]]:
+    world.write_config(changes)
+    return [place for place, _ in sts_warnings(load(world.config_path))]
+
+
+def test_a_good_config_has_no_warnings(world: TokenServiceWorld) -> None:
+    """Nor one without the section."""
+    assert _places(world, LAB) == []
+    assert _places(world, LAB.without(("sts",))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("rules", 0, "agents"), [STRANGER]),
+        (("rules", 0, "agents"), [RETIRED]),
+        (("rules", 1, "via"), [STRANGER]),
+        (("rules", 1, "scopes"), ["no:such"]),
+    ],
+)
+def test_a_rule_that_gives_nothing(
+    world: TokenServiceWorld, path: tuple[str | int, ...], value: list[str]
+) -> None:
+    """Its agents or actors are unknown or suspended, or no grant names its scope."""
+    assert _places(world, LAB.with_(("sts", *path), value)) == [("sts", *path, 0)]
+    assert _places(world, LAB.with_(("sts", *path), [*value, TRAVEL])) in (
+        [("sts", *path, 0)],
+        [("sts", *path, 0), ("sts", *path, 1)],  # as a scope it is unknown as well
+    )
+
+
+def test_tokens_for_whoever_has_them(world: TokenServiceWorld) -> None:
+    """bind: none is a door that was opened."""
+    assert _places(world, LAB.with_(("sts", "bind"), "none")) == [("sts", "bind")]
+
+
+def test_tokens_that_the_server_refuses(world: TokenServiceWorld) -> None:
+    """Without an entry of issuers nobody accepts the tokens."""
+    assert _places(world, LAB.without(("issuers", 1))) == [("sts", "issuer")]
+
+
+def test_files_that_it_can_not_use(
+    world: TokenServiceWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`authz check` reads certificate, key and CA as a start does, and names the setting."""
+    other = world.authority.issue(TRAVEL)
+    world.write_config(LAB.with_(("sts", "tls", "private_key"), str(other.key_path)))
+    assert main(["check", str(world.config_path)]) == 1
+    assert "sts.tls" in capsys.readouterr().err
+    nothing = world.folder / "empty.pem"
+    nothing.touch()
+    world.write_config(LAB.with_(("sts", "tls", "client_ca"), str(nothing)))
+    assert main(["check", str(world.config_path)]) == 1
+    assert "client_ca" in capsys.readouterr().err
+
+
+def test_an_address_that_is_taken(
+    world: TokenServiceWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two parts can't have one address, be they of two processes of one machine."""
+    world.write_config(
+        LAB.with_(("sts", "listen"), "127.0.0.1:9443").with_(
+            ("sts", "admin", "listen"), "127.0.0.1:9443"
+        )
+    )
+    assert main(["check", str(world.config_path)]) == 1
+    assert "sts.listen already takes it" in capsys.readouterr().err
