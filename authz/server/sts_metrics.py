@@ -72,6 +72,9 @@ class StsMetrics(Collector):
             "authz_sts_answers",
             *(((str(code),), n) for code, n in sorted(status.statuses.items())),
         )
+        consents = self.parts.consents.status()
+        yield gauge("authz_sts_consents", *(((s.source,), s.consents) for s in consents))
+        yield gauge("authz_sts_consents_invalid", *(((s.source,), s.invalid) for s in consents))
         yield gauge("authz_sts_running", ((), status.running))
         yield gauge(
             "authz_sts_connections",
