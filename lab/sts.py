@@ -140,7 +140,7 @@ class TokenService:
         return (
             LAB.with_items(("issuers",), _ISSUER.format_map(names), before=1)
             .with_section("sts", _STS.format_map(names))
-            # CONSENTS
+            .with_section("consents", f"file: {self.consents}")
             .with_section("assertions", _ASSERTIONS.format_map(names))
             .with_routes(_ROUTES.format_map(names))
             .with_(("routes", "finance", "upstream_token"), "assert")
