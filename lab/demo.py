@@ -141,6 +141,8 @@ def keep(mesh: Mesh) -> None:
     json = "-H 'content-type: application/json' -H 'accept: application/json, text/event-stream'"
     call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_trip"}}'
     print(f"  {authorized} {json} -d '{call}' {origin}{trips.PATHS['stateless']}")
+    metadata = f"https://localhost:{mesh.sts.port}/.well-known/oauth-authorization-server"
+    print(f"  curl -s --cacert {mesh.authority.path} {metadata}")
     print(f"  curl -s {mesh.servers[0].admin}/metrics | grep authz_decisions_total")
     print(f"  tail -f {mesh.servers[0].audit}")
     sys.stdout.flush()

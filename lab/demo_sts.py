@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from base64 import urlsafe_b64decode
 from typing import Any, Final
 
 from lab import mesh as lab
@@ -12,6 +11,7 @@ from lab import trips
 from lab.ca import Svid
 from lab.client import Client, Reply, bearer
 from lab.demo_mcp import call_of, headers_of
+from lab.issuer import claims_of
 from lab.mesh import ORCHESTRATOR, PAYMENTS, STRANGER, TRAVEL, Mesh
 from lab.processes import POLL_SECONDS
 from lab.sts import (
@@ -178,12 +178,6 @@ def _is(reply: Reply, act: dict[str, Any], audience: str, scope: str) -> bool:
     claims = claims_of(token_of(reply))
     told = tuple(claims.get(name) for name in ("sub", "act", "aud", "scope"))
     return told == ("alice", act, audience, scope)
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    """Return the claims of a token, unverified."""
-    claims: dict[str, Any] = json.loads(urlsafe_b64decode(token.split(".")[1] + "=="))
-    return claims
 
 
 def _asserted(reply: Reply) -> bool:

@@ -238,7 +238,7 @@ class Mesh:
     def _start_sts(self) -> None:
         """Start the token service, with the config that servers have; then these know its port."""
         self.sts = TokenService(self.folder, self.authority)
-        text = config_text(self.folder / "sts", self._uri)
+        text = config_text(self.sts.files, self._uri)
         self.sts.start(self._own_changes().and_(self._changes).edit(text))
         self._stack.callback(self.sts.process.stop)
         self.sts.wait_ready()

@@ -43,7 +43,7 @@ issuer: {issuer}
 listen: 127.0.0.1:0
 admin: {{listen: 127.0.0.1:0}}
 tls: {{certificate: "{certificate}", private_key: "{key}", client_ca: "{ca}"}}
-make: "{folder}/sts-key.pem"
+make: "{make}"
 id_tokens:
   - {{issuer: https://as.corp.example, client_ids: [{front_end}]}}
 rules:
@@ -103,26 +103,34 @@ insecure: true
 class TokenService:
     """An ``authz sts`` process, whose config a server has too: both know where its keys are."""
 
-    def __init__(self, folder: Path, authority: Authority) -> None:
+    def __init__(self, folder: Path, authority: Authority, name: str = "sts") -> None:
         """Take a folder for its files, and the CA of agents, which issues its certificate too."""
-        self._folder = folder
+        self.files = folder / name
         self._authority = authority
         self._own = authority.issue(dns=("localhost",))
-        self.consents = folder / "consents.jsonl"
+        self.consents = folder / f"{name}.consents.jsonl"
         self.consents.touch()
-        self.config = folder / "sts.yaml"
-        self.audit = folder / "sts.audit.jsonl"
+        self.config = folder / f"{name}.yaml"
+        self.audit = folder / f"{name}.audit.jsonl"
+        self.key = folder / f"{name}-key.pem"
         self.port = NOBODY
+
+    def names(self) -> dict[str, object]:
+        """Return its address and files, as a config names them."""
+        return {
+            "issuer": ISSUER,
+            "port": self.port,
+            "make": self.key,
+            "ca": self._authority.path,
+            "certificate": self._own.certificate_path,
+            "key": self._own.key_path,
+        }
 
     def changes(self) -> ConfigBuilder:
         """Return what the config of the mesh has besides, for a mesh with an MCP server."""
         names = {
-            "issuer": ISSUER,
-            "port": self.port,
-            "folder": self._folder,
-            "ca": self._authority.path,
-            "certificate": self._own.certificate_path,
-            "key": self._own.key_path,
+            **self.names(),
+            "folder": self.files.parent,
             "front_end": FRONT_END,
             "desk": DESK,
             "finance": _FINANCE,
@@ -152,7 +160,7 @@ class TokenService:
         """Start it with the text of a config."""
         self.config.write_text(config)
         command = [sys.executable, "-m", "authz", "sts", str(self.config)]
-        self.process = Process("sts", command, self._folder / "sts.log")
+        self.process = Process("sts", command, self.files.with_suffix(".log"))
         return self
 
     def wait_ready(self) -> Self:

@@ -29,6 +29,11 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         **dict.fromkeys(_WORDS, _SCOPE),
         r"^[\x21\x23-\x5b\x5d-\x7e]{1,512}$": "a URL or a name, without blanks and quotes",
         r"^[\x21-\x7e]{1,128}$": "one word of visible characters, 128 at most",
+        r"^[!-~]{1,1024}$": "one word of visible ASCII characters, 1024 at most",
+        r"^([A-Za-z0-9._~-]{1,63}[:/|])?$": (
+            "up to 63 of A-Z, a-z, 0-9, '.', '_', '~' and '-', and then ':', '/' or '|', such as"
+            " partner:"
+        ),
         _METHOD: 'a method in capitals, such as GET, or "*" for any',
         _LISTEN: 'an address, such as "unix:/run/authz/authz.sock" or "127.0.0.1:9191"',
         _HOST_AND_PORT: 'an address with a port, such as "127.0.0.1:9192"',
@@ -42,6 +47,10 @@ PATTERNS: Final[Mapping[str, str]] = MappingProxyType(
         r"^[A-Za-z_][A-Za-z0-9._-]{0,127}$": "letters, digits, '.', '_' and '-', a letter first",
         _ADDED: "a header's name in lower case, such as x-agent-department",
         _REMOVED: "a header's name in lower case, or its beginning with '*', such as x-user-*",
+        r"^([A-Za-z0-9._~-]{1,63}[:/|])?$": "letters and digits with :, / or | at the end, such as corp:",
+        r"^[!-~]{1,1024}$": "one word of visible characters, such as a URL",
+        r"^([A-Za-z0-9._~-]{1,63}[:/|])?$": "letters, digits and . _ ~ -, with : / or | at the end: corp:",
+        r"^[!-~]{1,1024}$": "one word of visible characters, such as a URL",
         r"^[A-Za-z0-9._~+/-]{1,64}$": "the first characters of a token, such as ory_at_",
         _RULE_HEADER: "a header's name in lower case, such as x-env",
         _PATH: "a path of letters, digits and . _ ~ / -, such as /signals/corp",

@@ -36,7 +36,8 @@ class Assertions(Protocol):
     def sign(self, allow: Allow, decision_id: str, now: float) -> UpstreamCredential:
         """Return an assertion of this allow, signed now (unix seconds) or shortly before.
 
-        It holds no more than the allow, and ends no later. Raises Denied.
+        It holds no more than the allow, and ends no later than its delegation and the agent's
+        certificate. Raises Denied.
         """
 
     def keep(self, allow: Allow) -> None:

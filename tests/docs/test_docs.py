@@ -226,7 +226,7 @@ def test_generated_pages_are_current() -> None:
 
 def test_the_demo_in_the_readme() -> None:
     """The README's number of demo requests is that of the demo."""
-    acts = [(ROOT / "lab" / name).read_text() for name in ("demo.py", "demo_mcp.py")]
+    acts = [(ROOT / "lab" / name).read_text() for name in ("demo.py", "demo_mcp.py", "demo_sts.py")]
     count = sum(len(re.findall(r"^        [Ll]ine\(", act, re.MULTILINE)) for act in acts)
 
     assert f"{count} requests" in (ROOT / "README.md").read_text()

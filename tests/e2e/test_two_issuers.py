@@ -5,9 +5,8 @@ partner's API gets the partner's token for ours, through a real Envoy. Each conf
 where it can first be known: at the token service, at the server, or in the partner's answer.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -17,13 +16,15 @@ import pytest
 from lab import demo_sts, trips
 from lab import mesh as lab
 from lab.client import Reply
-from lab.demo_sts import AT_FIRST, AT_LAST, BALANCE, Hops, claims_of
+from lab.demo_sts import AT_FIRST, AT_LAST, BALANCE, Hops
 from lab.dpop import DpopClient
-from lab.issuer import b64
+from lab.issuer import claims_of
 from lab.mesh import ORCHESTRATOR, PAYMENTS, TRAVEL
 from lab.sts import ACCESS_TOKEN, ASK, DESK, FRONT_END, ID_TOKEN, ISSUER, ask
 from lab.table import as_expected, sent
-from support.two_issuers import API, ORDERS, PARTNER, UPSTREAM, TwoIssuers, two_issuers
+from support.forged import altered, unsigned
+from support.issued import refused
+from support.two_issuers import API, HONEST, ORDERS, PARTNER, UPSTREAM, TwoIssuers, two_issuers
 
 pytestmark = pytest.mark.e2e
 READ: Final = demo_sts.READ
@@ -108,7 +109,8 @@ def at_sts(error: str, why: str, token: Token, *, kind: str = ACCESS_TOKEN) -> C
 
     def send(both: TwoIssuers, hops: Hops) -> Reply:
         client = both.mesh.sts.client(hops.svid(TRAVEL))
-        return ask(client, token(both, hops), kind, audience=API, scope=READ)
+        hops.tokens["asked"] = token(both, hops)
+        return ask(client, hops.tokens["asked"], kind, audience=API, scope=READ)
 
     return Confusion(Place.STS, error, why, send)
 
@@ -146,20 +148,6 @@ def held(name: str) -> Token:
     return lambda _, hops: hops.tokens[name]
 
 
-def unsigned(claims: Mapping[str, Any]) -> str:
-    """Make a token without a signature (RFC 7515 appendix A.5)."""
-    header = {"alg": "none", "typ": "at+jwt"}
-    return ".".join([*(b64(json.dumps(part).encode()) for part in (header, claims)), ""])
-
-
-def cut(_: TwoIssuers, hops: Hops) -> str:
-    """Take the orchestrator out of the travel agent's token, and keep its signature."""
-    token = hops.tokens["partner"]
-    header, _payload, signature = token.split(".")
-    claims = {**claims_of(token), "act": {"sub": TRAVEL}}
-    return ".".join([header, b64(json.dumps(claims).encode()), signature])
-
-
 def narrow(both: TwoIssuers, hops: Hops) -> str:
     """Give the travel agent a token without the scope that it will ask for."""
     del both
@@ -179,8 +167,9 @@ def proven_twice(both: TwoIssuers, hops: Hops) -> Reply:
     client = both.mesh.sts.client(hops.svid(TRAVEL))
     proof = DpopClient().proof("", "POST", f"{ISSUER}/token", ath=None)
     form = {"proof": proof, "audience": API, "scope": READ}
-    assert ask(client, hops.tokens["first"], **form).status == 200
-    return ask(client, hops.tokens["first"], **form)
+    hops.tokens["asked"] = hops.tokens["first"]
+    assert ask(client, hops.tokens["asked"], **form).status == 200
+    return ask(client, hops.tokens["asked"], **form)
 
 
 def stolen(both: TwoIssuers, hops: Hops) -> Reply:
@@ -200,7 +189,6 @@ def times(issued: int, ends: int) -> dict[str, Any]:
     return {"iat": now + issued, "exp": now + ends}
 
 
-HONEST: Final = {"cnf": None}  # the key in our token is an agent's, who does not call the partner
 INVALID: Final = "invalid_request"
 OTHERS: Final = "https://other.example"
 CONFUSIONS: Final[dict[str, Confusion]] = {
@@ -234,7 +222,9 @@ CONFUSIONS: Final[dict[str, Confusion]] = {
     "chain: the token of an agent that nobody handed on": at_sts(
         INVALID, "actor_not_permitted", first(agent=TRAVEL)
     ),
-    "chain: cut, with the signature of the whole": at_server("token_signature", cut),
+    "chain: cut, with the signature of the whole": at_server(
+        "token_signature", lambda _, hops: altered(hops.tokens["partner"], act={"sub": TRAVEL})
+    ),
     "chain: the partner's token without the first": in_answer(
         "its earlier actors", act={"sub": TRAVEL}
     ),
@@ -295,7 +285,7 @@ def test_confused(both: TwoIssuers, hops: Hops, what: str) -> None:
     assert reply.reason == confusion.error, reply
     assert both.mesh.upstream.requests == before
     if confusion.place is Place.STS:
-        assert both.last_of_sts()["reason"] == confusion.why
+        assert refused(both.mesh.sts, hops.tokens["asked"])["reason"] == confusion.why
         return
     record = both.record(reply)
     assert record["reason"] == confusion.error

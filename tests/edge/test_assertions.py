@@ -316,3 +316,21 @@ def test_behind_agentgateway(tmp_path: Path) -> None:
     claims = jwt.decode(text.decode(), options={"verify_signature": False})
     assert claims["sub"] == claims["req_wl"] == TRAVEL
     assert {"act", "scope"}.isdisjoint(claims)
+
+
+def test_a_profiles_word_comes_first(tmp_path: Path) -> None:
+    """Through a profile that strips or forwards no route asserts, and a forged copy is removed."""
+    changes = (
+        changes_of(tmp_path)
+        .with_profile("strips", "{upstream_token: strip}")
+        .with_profile("forwards", "{upstream_token: forward}")
+    )
+    with World(tmp_path, changes) as world:
+        headers = [("authorization", f"Bearer {world.token()}"), (HEADER, "forged")]
+        for profile, removed in (("strips", {"authorization", HEADER}), ("forwards", {HEADER})):
+            context = {"authz_profile": profile}
+            answer = world.check(check_request(world.svid, headers, context=context))
+            assert reason_of(answer) == "allow"
+            assert header_of(answer, HEADER) is None
+            assert {"authorization", HEADER} & {*answer.ok_response.headers_to_remove} == removed
+        assert verified(world, world.check(check_request(world.svid, headers)))

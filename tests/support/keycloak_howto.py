@@ -10,11 +10,11 @@ from typing import Any, Final
 import yaml
 
 from lab.client import Client, Reply
-from lab.config_builder import LAB
+from lab.config_builder import LAB, ConfigBuilder
 from lab.envoy import Envoy, bootstrap
 from lab.keycloak import HOME, Realm
 from lab.live_files import whole_records
-from lab.mesh import Mesh, Server
+from lab.mesh import CHECK_TIMEOUT, Mesh, Server
 from support.world import wait_until
 
 # As the page has them.
@@ -107,18 +107,26 @@ class Proxy:
         return found()[0]
 
 
-def serve(mesh: Mesh, name: str, config: dict[str, Any]) -> Proxy:
-    """Start a server with a config, and an Envoy in front of it."""
+def changes_of(config: dict[str, Any]) -> ConfigBuilder:
+    """Return what makes the lab's config this one; server and trust are as in the lab."""
     changes = LAB
-    for section in config.keys() - _AS_IN_THE_LAB:
+    for section in sorted(config.keys() - _AS_IN_THE_LAB):
         changes = changes.with_((section,), config[section])
-    server = mesh.server(name, changes).wait_ready()
+    return changes
+
+
+def serve(
+    mesh: Mesh, name: str, config: dict[str, Any], check_timeout: str = CHECK_TIMEOUT
+) -> Proxy:
+    """Start a server with a config, and an Envoy in front of it that waits so long for a check."""
+    server = mesh.server(name, changes_of(config)).wait_ready()
     text = bootstrap(
         server=mesh.gateway,
         bundle=mesh.authority.path,
         upstream_port=mesh.upstream.port,
         sockets=[server.socket],
     )
+    text = text.replace(f"timeout: {CHECK_TIMEOUT}\n", f"timeout: {check_timeout}\n")
     return Proxy(mesh, server, Envoy(mesh.folder, text, f"envoy-{name}").wait_ready())
 
 

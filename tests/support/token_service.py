@@ -181,11 +181,16 @@ class Service:
             consents=consents,
         )
 
+    @property
+    def times(self) -> dict[str, int]:
+        """Return the times of a subject token: those of this service, and not of the clock."""
+        return {"iat": int(self.now), "exp": int(self.now) + 600}
+
     def token(
         self, subject: str = "alice", scope: str = "trips:plan hotels:book", **changes: Any
     ) -> str:
         """Return an access token of the identity provider for the token service; no agent acts."""
-        given = {"act": None, "iat": int(self.now), "exp": int(self.now) + 600, **changes}
+        given = {"act": None, **self.times, **changes}
         return self.idp.token("", subject, scope, **given)
 
     def id_token(self, *, header: Mapping[str, Any] | None = None, **changes: Any) -> str:

@@ -28,6 +28,7 @@ PARTNER: Final = "https://as.partner.example"
 API: Final = "https://mcp.corp.example/partner"  # as agents call it
 UPSTREAM: Final = "https://api.partner.example"  # as the partner does
 ORDERS: Final = "/partner/orders"
+HONEST: Final = {"cnf": None}  # the key in our token is an agent's, who does not call the partner
 _ISSUER: Final = """\
 - issuer: {issuer}
   keys: {{jwks_uri: "{jwks}", insecure: true, cooldown: 1s}}
@@ -83,12 +84,6 @@ class TwoIssuers:
         wait_until(found)
         return found()[0]
 
-    def last_of_sts(self) -> dict[str, Any]:
-        """Return the token service's record of a refusal after all tokens, once it is written."""
-        audit = self.mesh.sts.audit
-        wait_until(lambda: whole_records(audit)[-1]["decision"] == "deny")
-        return whole_records(audit)[-1]
-
     def asked_about(self, token: str) -> bool:
         """Tell whether the partner was asked to exchange this token."""
         return any(form["subject_token"] == token for form in self.endpoint.forms)
@@ -129,12 +124,12 @@ def two_issuers(folder: Path) -> Iterator[TwoIssuers]:
     with closing(JwksServer(own)) as jwks, ExchangeIssuer(known) as endpoint:
         changes = _changes(folder, jwks, endpoint)
         with Mesh(folder, with_mcp=True, with_sts=True, check_timeout="20s", changes=changes) as up:
-            key = _key_of_sts(folder / "sts-key.pem")
+            key = _key_of(up.sts.key)
             known.keys = {**own.keys, key.key_id: key}
             yield TwoIssuers(up, own, endpoint)
 
 
-def _key_of_sts(file: Path) -> SigningKey:
+def _key_of(file: Path) -> SigningKey:
     private = load_pem_private_key(file.read_bytes(), None)
     assert isinstance(private, ec.EllipticCurvePrivateKey)
     jwk = SigningKey("", "ES256", private).jwk()

@@ -103,8 +103,8 @@ def _add_revoke(verbs: "Verbs") -> None:
         help="the revocation ends by itself at this time, or after a duration such as 2h",
     )
     add("--note", metavar="TEXT", type=a_text, help="why, for people")
-    _add_by(revoke)
-    _add_source(revoke, "revoke")
+    add_by(revoke)
+    add_source(revoke, "revoke")
     add(
         "--force",
         action="store_true",
@@ -142,7 +142,7 @@ def _add_revocations(verbs: "Verbs") -> None:
         type=a_text,
         help="with --take-back: why; the history keeps it",
     )
-    _add_by(listing)
+    add_by(listing)
     add(
         "--history",
         action="store_true",
@@ -156,11 +156,12 @@ def _add_revocations(verbs: "Verbs") -> None:
         default=100,
         help="with --history: look at the last N changes (default: 100)",
     )
-    _add_source(listing, "list or take back")
+    add_source(listing, "list or take back")
     add_json(listing)
 
 
-def _add_by(parser: "argparse.ArgumentParser") -> None:
+def add_by(parser: "argparse.ArgumentParser") -> None:
+    """Add the flag ``--by``."""
     parser.add_argument(
         "--by",
         metavar="WHO",
@@ -169,9 +170,10 @@ def _add_by(parser: "argparse.ArgumentParser") -> None:
     )
 
 
-def _add_source(parser: "argparse.ArgumentParser", what: str) -> None:
+def add_source(parser: "argparse.ArgumentParser", what: str, default: str = "both") -> None:
+    """Add the flag ``--source``."""
     parser.add_argument(
-        "--source", choices=("file", "store"), help=f"{what} there alone; default: both"
+        "--source", choices=("file", "store"), help=f"{what} there alone; default: {default}"
     )
 
 

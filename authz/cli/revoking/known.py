@@ -19,8 +19,9 @@ _FORCE: Final = "; with --force it is revoked all the same"
 class Known:
     """The names of a config, found as fast as servers do."""
 
-    def __init__(self, config: Config) -> None:
-        """Index the entries of agents, and the tools of rules."""
+    def __init__(self, config: Config, force: str = _FORCE) -> None:
+        """Index the entries of agents, and the tools of rules; ``force`` ends a complaint."""
+        self._force = force
         self._domains = config.trust_domains
         self._issuers = [issuer.issuer for issuer in config.issuers]
         self._ids = [agent.id for agent in config.agents]
@@ -49,12 +50,12 @@ class Known:
         if self.has(entry):
             return
         if entry.agent is not None:
-            raise RevocationError(f"{self._why_no_agent(SpiffeId.parse(entry.agent))}{_FORCE}")
+            raise RevocationError(f"{self._why_no_agent(SpiffeId.parse(entry.agent))}{self._force}")
         if entry.tool is not None:
             near = nearest_or_all(entry.tool, self._tools, "its tools")
-            raise RevocationError(f"no rule names the tool {entry.tool!r}{near}{_FORCE}")
+            raise RevocationError(f"no rule names the tool {entry.tool!r}{near}{self._force}")
         near = nearest_or_all(str(entry.issuer), self._issuers, "its issuers")
-        raise RevocationError(f"no issuer {entry.issuer!r} in the config{near}{_FORCE}")
+        raise RevocationError(f"no issuer {entry.issuer!r} in the config{near}{self._force}")
 
     def _of(self, entry: Revocation) -> list[AgentSettings]:
         return [] if entry.agent is None else self._agents.find(SpiffeId.parse(entry.agent))

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 
+from authz.cli.entry_reading import join_sources
 from authz.cli.revoking.shown import Shown, is_over, some
 from authz.cli.revoking.sources import Listed, Source
 from authz.config.nearest import nearest
@@ -18,11 +19,7 @@ def joined(listed: Mapping[Source, Listed]) -> list[Shown]:
 
     The file's come first, in the order of its lines.
     """
-    found: dict[tuple[str, Revocation], dict[str, int | None]] = {}
-    for source, held in listed.items():
-        for kept in held.entries:
-            found.setdefault((kept.id, kept.entry), {}).setdefault(source.name, kept.line)
-    return [Shown(name, entry, lines) for (name, entry), lines in found.items()]
+    return [Shown(*each) for each in join_sources(listed)]
 
 
 def asked_members(options: argparse.Namespace) -> Asked:

@@ -1,22 +1,20 @@
 """Shows revocations: an entry in a line, entries in a table, and their members for JSON."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
+from authz.cli.lined_up import lined_up, moment
 from authz.cli.revoking.known import Known
 from authz.config.printable import one_line
 from authz.core.revocations import REVOKED, Revocation
 
 MOST_SHOWN: Final = 20  # of the matches in a message, and of the entries still in force
-# Each is left out of a table in which nothing has it, apart from the first two.
 _HEADINGS: Final = (
     *("ID", "REVOKED", "TOKENS ISSUED BEFORE", "SINCE", "EXPIRES", "BY", "SOURCE", "NOTE"),
 )
-_ALWAYS: Final = 2
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -79,18 +77,6 @@ def table(entries: Iterable[Shown], known: Known, *, with_source: bool) -> Itera
     return lined_up(_HEADINGS, rows)
 
 
-def lined_up(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table, without empty columns, and without the spaces at their ends."""
-    if not rows:
-        return
-    columns = list(zip(headings, *rows, strict=True))
-    filled = [column for at, column in enumerate(columns) if at < _ALWAYS or any(column[1:])]
-    widths = [max(map(len, column)) for column in filled]
-    for row in zip(*filled, strict=True):
-        cells = zip(row, widths, strict=True)
-        yield "  ".join(text.ljust(width) for text, width in cells).rstrip()
-
-
 def _row(shown: Shown, known: Known, *, with_source: bool) -> tuple[str, ...]:
     entry = shown.entry
     unknown = "" if known.has(entry) else "(the config does not know it)"
@@ -105,12 +91,3 @@ def _row(shown: Shown, known: Known, *, with_source: bool) -> tuple[str, ...]:
         ", ".join(shown.lines) if with_source else "",
         " ".join(filter(None, (one_line(entry.note or ""), unknown, over))),
     )
-
-
-def moment(time: datetime | None) -> str:
-    """Return a time as RFC 3339 has it, in UTC; "" for None."""
-    if time is None:
-        return ""
-    with suppress(OverflowError):  # it may be in the year 0 or 10000 in UTC
-        time = time.astimezone(UTC)
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

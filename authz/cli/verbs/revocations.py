@@ -2,32 +2,20 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse
-from authz.cli.progress import progress
+from authz.cli.common import FAILED, FINE, USAGE, answer, refuse
+from authz.cli.entry_history import answer_history
+from authz.cli.entry_reading import Read, complain_of, invalid_members, read_sources
 from authz.cli.reading import load_config
-from authz.cli.revoking.history import answer_history
+from authz.cli.revoking.history import HISTORY
 from authz.cli.revoking.known import Known
 from authz.cli.revoking.meant import asked_members, is_asked, joined
 from authz.cli.revoking.shown import table
-from authz.cli.revoking.sources import Listed, Source, SourceError, open_sources
+from authz.cli.revoking.sources import open_sources
 from authz.cli.revoking.taking_back import answer_taken_back
-from authz.config.printable import one_line
 from authz.core.entry_lines import MAX_LINE_BYTES
-from authz.core.revocations import RevocationError
-
-
-class _Read(NamedTuple):
-    """A source, and what it holds, or why it can't be read."""
-
-    source: Source
-    listed: Listed
-    error: str | None = None
-
-    def members(self) -> dict[str, Any]:
-        """Return the members of its JSON object."""
-        return {"source": self.source.name, "where": self.source.where, "error": self.error}
+from authz.core.revocations import Revocation, RevocationError
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,9 +29,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         with open_sources(config, options.source) as sources:
             if options.history:
-                return answer_history(options, sources)
-            read = [_read(source) for source in sources]
-            _complain(read)
+                return answer_history(options, sources, HISTORY)
+            read = read_sources(sources)
+            complain_of(read)
             if options.take_back:
                 return _take_back(options, known, read)
             _answer_list(options, known, read)
@@ -52,27 +40,7 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if any(each.error or each.listed.invalid for each in read) else FINE
 
 
-def _read(source: Source) -> _Read:
-    try:
-        with progress(f"reading {source.where}"):
-            return _Read(source, source.read())
-    except SourceError as error:
-        return _Read(source, Listed(), str(error))
-
-
-def _complain(read: Sequence[_Read]) -> None:
-    for each in read:
-        where = each.source.where
-        if each.error is not None:
-            complain(one_line(f"authz: the {each.source.name} can't be read: {each.error}"))
-        for invalid in each.listed.invalid:
-            name = f"line {invalid.line}" if invalid.id is None else f"entry {invalid.id}"
-            complain(one_line(f"authz: {where}: {name}: {invalid.why}"))
-        if each.listed.invalid:
-            complain(f"authz: {each.source.if_invalid}")
-
-
-def _take_back(options: argparse.Namespace, known: Known, read: Sequence[_Read]) -> int:
+def _take_back(options: argparse.Namespace, known: Known, read: Sequence[Read[Revocation]]) -> int:
     unread = [each.source.name for each in read if each.error is not None]
     if len(unread) == len(read):
         return refuse(options, "nothing was taken back", FAILED)
@@ -84,7 +52,9 @@ def _take_back(options: argparse.Namespace, known: Known, read: Sequence[_Read])
     return answer_taken_back(options, known, listed)
 
 
-def _answer_list(options: argparse.Namespace, known: Known, read: Sequence[_Read]) -> None:
+def _answer_list(
+    options: argparse.Namespace, known: Known, read: Sequence[Read[Revocation]]
+) -> None:
     entries = joined({each.source: each.listed for each in read})
     asked = asked_members(options)
     shown = [
@@ -94,15 +64,10 @@ def _answer_list(options: argparse.Namespace, known: Known, read: Sequence[_Read
     ]
 
     def members() -> dict[str, Any]:
-        invalid = [
-            {"source": each.source.name, "line": bad.line, "id": bad.id, "error": bad.why}
-            for each in read
-            for bad in each.listed.invalid
-        ]
         return {
             "sources": [each.members() for each in read],
             "entries": [entry.members(known) for entry in shown],
-            "invalid": invalid,
+            "invalid": invalid_members(read),
         }
 
     is_part = any(asked) or options.id

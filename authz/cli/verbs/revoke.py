@@ -10,10 +10,10 @@ import msgspec
 
 from authz.cli.agent_hint import agent_hint
 from authz.cli.common import FAILED, FINE, USAGE, answer, complain, refuse
+from authz.cli.lined_up import moment
 from authz.cli.progress import progress
 from authz.cli.reading import load_config
 from authz.cli.revoking.known import Known
-from authz.cli.revoking.shown import moment
 from authz.cli.revoking.sources import INTERRUPTED, Source, SourceError, open_sources
 from authz.cli.revoking.who import user_at_host
 from authz.config.printable import one_line

@@ -111,11 +111,11 @@ def _bound(config: Config) -> Iterator[tuple[Place, str, str]]:
     yield _ADMIN, config.admin.listen, ""
     if config.signals is not None and config.signals.listens:
         yield _SIGNALS, config.signals.listen, ""
+    if config.assertions is not None:
+        yield _KEYS, config.assertions.listen, ""
     if config.sts is not None:
         yield ("sts", "listen"), config.sts.listen, ""
         yield ("sts", "admin", "listen"), config.sts.admin.listen, ""
-    if config.assertions is not None:
-        yield _KEYS, config.assertions.listen, ""
     for number in range(config.server.workers):
         title = f"worker {number} " if config.server.workers > 1 else ""
         for at, address in enumerate(config.server.of_worker(number).listen):

@@ -15,6 +15,7 @@ from authz.review.config_check.file_contents import contents, key_folder_problem
 
 _CURES: Final[dict[Place, str]] = {
     ("revocations", "file"): f"; {NEW_FILE}",
+    ("consents", "file"): f"; {NEW_FILE}",
     ("audit", "chain", "key"): "; authz audit key makes it",
     ("audit", "redact", "key_file"): "; make it from /dev/urandom, with 32 bytes or more",
 }

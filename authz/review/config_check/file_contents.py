@@ -39,9 +39,9 @@ def contents(config: Config) -> Iterator[tuple[Place, Callable[[], object]]]:
         yield from _receiver_files(receiver)
     if config.signals is not None:
         yield from _of_signals(config.signals)
+    yield from _of_own_tokens(config)
     if config.sts is not None:
         yield ("sts", "tls"), partial(_read_sts_tls, config.sts)
-    yield from _of_own_tokens(config)
     tls = config.server.tls
     if tls is not None and tls.workload_api is None:
         yield ("server", "tls"), partial(_read_server_tls, tls)

@@ -14,6 +14,7 @@ from authz.core.routes import RouteProtocol, RouteSettings
 from authz.core.spiffe import SpiffePattern
 from authz.review.config_check.address_lint import address_warnings
 from authz.review.config_check.budget_lint import budget_warnings
+from authz.review.config_check.consent_lint import consent_warnings
 from authz.review.config_check.exchange_lint import exchange_warnings
 from authz.review.config_check.header_lint import header_warnings
 from authz.review.config_check.issuer_lint import issuer_warnings
@@ -50,8 +51,9 @@ def config_warnings(config: Config, now: datetime) -> Warnings:
     yield from svid_warnings(config)
     yield from scale_warnings(config)
     yield from store_warnings(config)
-    yield from sts_warnings(config)
     yield from signing_warnings(config, now)
+    yield from sts_warnings(config)
+    yield from consent_warnings(config)
     yield from _unclosed_logs(config)
 
 

@@ -6,7 +6,7 @@ from authz.config import Config, Place
 from authz.core.patterns import ANY
 from authz.core.spiffe import SpiffePattern
 from authz.core.sts import Binding
-from authz.core.sts.settings import TokenRuleSettings
+from authz.core.sts.settings import ConsentNeed, TokenRuleSettings
 
 Warnings = Iterator[tuple[Place, str]]
 
@@ -30,6 +30,7 @@ def sts_warnings(config: Config) -> Warnings:
         yield ("sts", "issuer"), message
     for at, rule in enumerate(sts.rules):
         yield from _of_rule(config, ("sts", "rules", at), rule)
+        yield from _of_consent(config, ("sts", "rules", at), rule)
 
 
 def _of_rule(config: Config, place: Place, rule: TokenRuleSettings) -> Warnings:
@@ -49,3 +50,14 @@ def _of_rule(config: Config, place: Place, rule: TokenRuleSettings) -> Warnings:
         if scope not in named and ANY not in named:
             message = "no rule of grants names this scope, so no token of this rule has it"
             yield (*place, "scopes", number), message
+
+
+def _of_consent(config: Config, place: Place, rule: TokenRuleSettings) -> Warnings:
+    """Find a rule that asks for consents which nothing keeps."""
+    if config.consents.file is not None or config.store is not None:
+        return
+    message = "nothing keeps consents, so it gives no token: set consents.file, or a store"
+    if rule.consent is ConsentNeed.REQUIRED:
+        yield (*place, "consent"), message
+    if rule.authorization_details:
+        yield (*place, "authorization_details"), message

@@ -147,5 +147,6 @@ def test_no_two_principals_have_one_name(ours: str, theirs: str) -> None:
 
 def _name(issuer: Issuer, subject: str) -> str:
     """Return how an issuer's user is called; an agent acts already, so no person need be shown."""
-    token = issuer.token(ORCHESTRATOR, subject, "trips:plan", aud=AT_TRAVEL)
+    times: dict[str, Any] = _TENANTS.times
+    token = issuer.token(ORCHESTRATOR, subject, "trips:plan", aud=AT_TRAVEL, **times)
     return str(_TENANTS.issue(TRAVEL, token, audience=AT_HOTEL).claims["sub"])
