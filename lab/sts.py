@@ -2,6 +2,7 @@
 
 import json
 import sys
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
@@ -167,6 +168,13 @@ class TokenService:
         """Wait until it makes tokens. Raises ProcessError."""
         self.process.wait_until(self._is_ready)
         return self
+
+    def metrics(self) -> str:
+        """Return the text of /metrics."""
+        address = logged(self.process.log, "admin")[0]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+            body: bytes = response.read()
+            return body.decode()
 
     def _is_ready(self) -> bool:
         for address in logged(self.process.log, "listen"):
