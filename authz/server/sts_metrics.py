@@ -20,6 +20,7 @@ from authz.server.status_families import (
     process_families,
     reload_families,
     revocation_families,
+    signing_families,
     single_use_families,
     status_list_families,
     store_families,
@@ -59,6 +60,7 @@ class StsMetrics(Collector):
         yield from store_families(parts.shared.store.status())
         yield from audit_families(parts.audit.status())
         yield from tls_families(parts.tls.status())
+        yield from signing_families(parts.signer.status())
         yield from reload_families(self.reload.status())
         yield from process_families(self.liveness.status(), ProcessLog().status())
         yield from self._of_service()
@@ -70,6 +72,9 @@ class StsMetrics(Collector):
             "authz_sts_answers",
             *(((str(code),), n) for code, n in sorted(status.statuses.items())),
         )
+        consents = self.parts.consents.status()
+        yield gauge("authz_sts_consents", *(((s.source,), s.consents) for s in consents))
+        yield gauge("authz_sts_consents_invalid", *(((s.source,), s.invalid) for s in consents))
         yield gauge("authz_sts_running", ((), status.running))
         yield gauge(
             "authz_sts_connections",

@@ -34,6 +34,7 @@ MAPPING: Final[Mapping[str, Names]] = {
     "status": ("http_response.code", "http.response.status_code", "remediation and cause"),
     "challenge": ("http_response.http_headers", NONE, "remediation and cause"),
     "upstream": (NONE, NONE, "delegated subject"),
+    "issuance": (NONE, NONE, "delegated subject"),
     "redacted": (NONE, NONE, NONE),
     "method": ("http_request.http_method", "http.request.method", "action and decision"),
     "host": ("http_request.url.hostname", "server.address, server.port", "resource and tool"),

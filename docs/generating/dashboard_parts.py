@@ -325,6 +325,14 @@ PARTS: Final[dict[str, tuple[Panel, ...]]] = {
             "reqps",
         ),
         Panel(
+            "Consents",
+            "Of principals, in the file and in the store, and entries that are none.",
+            {
+                "{{source}}": f"max by (source) ({chosen('authz_sts_consents')})",
+                "{{source}} invalid": f"max by (source) ({chosen('authz_sts_consents_invalid')})",
+            },
+        ),
+        Panel(
             "Connections of the token service",
             "In a TLS handshake, or open; and requests that are being decided.",
             {

@@ -10,7 +10,7 @@ _ALLOWS: Final = 'decision="allow"'
 _REFUSALS: Final = 'decision="deny"'
 # The reasons with status 503.
 _FAILED: Final = (
-    'reason=~"keys_unavailable|status_unavailable|pdp_unavailable|store_unavailable|exchange_unavailable|overloaded|'
+    'reason=~"keys_unavailable|status_unavailable|exchange_unavailable|pdp_unavailable|store_unavailable|exchange_unavailable|overloaded|'
     'internal_error"'
 )
 _HITS: Final = 'cache="hit"'

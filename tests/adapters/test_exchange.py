@@ -506,7 +506,7 @@ def test_refusals(  # noqa: PLR0917 - one row of the table
     status: int,
     code: str,
     reason: str,
-    opens: bool,  # noqa: FBT001
+    opens: bool,  # noqa: FBT001 - likewise
 ) -> None:
     """Errors about the token are the client's; all others are not, and only some of them fail."""
     elsewhere = {"location": f"{server.url}?again"}

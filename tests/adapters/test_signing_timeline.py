@@ -162,7 +162,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @hypothesis.given(world=worlds())
-@hypothesis.settings(max_examples=80, deadline=None)
+@hypothesis.settings(max_examples=60, deadline=None)
 def test_every_verifier_knows_the_key_of_every_token_in_force(world: World) -> None:
     """Keys that a verifier fetched a while ago, from any replica, verify all that is in force.
 

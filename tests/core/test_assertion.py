@@ -46,7 +46,8 @@ def of_words(delegation: Delegation, scopes: set[str] | None) -> dict[str, Any]:
             "iss": delegation.issuer,
             "sub": delegation.subject,
         }
-        said["act"] = at = {"sub": AGENT}
+        at: dict[str, Any] = {"sub": AGENT}
+        said["act"] = at
         for actor in list(delegation.actors)[1:]:
             at["act"] = {"sub": actor.subject}
             at = at["act"]

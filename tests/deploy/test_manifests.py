@@ -235,8 +235,8 @@ def test_a_store_and_signals_as_the_how_to_says(tmp_path: Path) -> None:
 
 def test_the_token_service_as_its_how_to_says(tmp_path: Path) -> None:
     """What its config names is mounted, its ports are open, and the chart has the same."""
-    page = (DEPLOY.parent / "docs" / "howto" / "issue-delegation-tokens.md").read_text()
-    (block,) = re.findall(r"```yaml\n(issuers:\n.*?\nsts:\n.*?)```", page, re.DOTALL)
+    page = (DEPLOY.parent / "docs" / "howto" / "run-the-token-service.md").read_text()
+    (block,) = re.findall(r"```yaml\n(sts:\n.*?)```", page, re.DOTALL)
     shutil.copytree(BASE / "config", tmp_path, dirs_exist_ok=True)
     base = yaml.safe_load((tmp_path / "config.yaml").read_text())
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**base, **yaml.safe_load(block)}))

@@ -8,6 +8,7 @@ import pytest
 
 from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.budgets import SpendResult
+from authz.adapters.exchange.client import ExchangeResult
 from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
 from authz.adapters.signals.status import SignalResult
 from authz.adapters.store.calls import CallResult
@@ -26,7 +27,16 @@ VALUES: Final[dict[str, set[str]]] = {
     "cache": set(CacheUse),
     "le": {repr(bound) for bound in BUCKETS_SECONDS},
     "state": {"usable", "refused"},
-    "result": {"taken", "success", "failure", *SignalResult, *SpendResult, *CallResult},
+    "result": {
+        "taken",
+        "success",
+        "failure",
+        *SignalResult,
+        *SpendResult,
+        *CallResult,
+        *ExchangeResult,
+    },
+    "status": {"5.."},
     "part": {"main", "revocations", "config", "pool"},
     "source": {"file", "store"},
     "cause": set(LogStatus.__annotations__),

@@ -41,7 +41,7 @@ def approving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 def book(mesh: Mesh, arguments: dict[str, Any], mode: str, *details: Any) -> str | MCPError:
     """Book with the official SDK, and a token with these elements; what it returns or raises."""
-    held = {"authorization_details": list(details)} if details else {}
+    held: dict[str, Any] = {"authorization_details": list(details)} if details else {}
     token = mesh.issuer.token(TRAVEL, scope=f"{READ} {BOOK}", aud=RESOURCE, **held)
     agent = McpAgent.of(mesh, TRAVEL, token)
     return asyncio.run(_booked(agent, arguments, mode))

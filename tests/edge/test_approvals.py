@@ -480,8 +480,8 @@ def test_over_two_servers_with_one_store(tmp_path: Path) -> None:
         with World(tmp_path / "a", shared) as one, World(tmp_path / "b", shared) as two:
             two.issuer.keys.update(one.issuer.keys)
             worlds = [one, two]
-            for each in worlds:
-                wait_until(lambda each=each: not each.parts.shared.store.status().is_away)
+            stores = [each.parts.shared.store for each in worlds]
+            wait_until(lambda: not any(store.status().is_away for store in stores))
             aged(redis, "approvals")
             own = {"jti": "a", "iat": int(time.time()), "exp": int(time.time()) + 600}
             given = [token(each, element(**own)) for each in worlds]

@@ -122,7 +122,7 @@ def _by_node(world: TokenServiceWorld, folder: Path, parameters: Mapping[str, st
 
 def test_openid_client_gets_a_token(world: TokenServiceWorld, tmp_path: Path) -> None:
     """The client of Node that is certified for OpenID: discovery by RFC 8414, then a token."""
-    need_node()
+    need_node("openid-client")
     form = {
         "subject_token": world.subject(),
         "subject_token_type": ACCESS_TOKEN,

@@ -9,8 +9,10 @@ from typing import Any, Final
 import httpx
 import jwt
 import pytest
+from prometheus_client import generate_latest
 
 from authz.core.consents import READER
+from authz.server.sts_process import StsProcess
 from lab.config_builder import LAB
 from lab.mesh import AUDIENCE, ORCHESTRATOR
 from support.redis_server import RedisServer
@@ -31,13 +33,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServiceWorl
     folder = tmp_path_factory.mktemp("sts")
     (folder / "consents.jsonl").touch()
     changes = ASKING.and_(LAB.with_section("consents", f"{{file: '{folder}/consents.jsonl'}}"))
-    with TokenServiceWorld(folder, changes) as made, made.serving():
+    with TokenServiceWorld(folder, changes) as made:
         yield made
 
 
+@pytest.fixture(scope="module", autouse=True)
+def service(world: TokenServiceWorld) -> Iterator[StsProcess]:
+    """Run it."""
+    with world.serving() as process:
+        yield process
+
+
 @pytest.fixture(scope="module")
-def agent(world: TokenServiceWorld) -> Iterator[httpx.Client]:
+def agent(world: TokenServiceWorld, service: StsProcess) -> Iterator[httpx.Client]:
     """The orchestrator."""
+    del service
     with world.client() as client:
         yield client
 
@@ -78,6 +88,19 @@ def test_consent_is_asked_for_given_and_taken_back(
     assert run("consents", str(world.config_path), "--id", name, "--take-back") == 0
     assert error(ask(world, agent, "alice")) == (400, "consent_required")
     capsys.readouterr()
+
+
+def test_a_scrape_counts_consents(
+    world: TokenServiceWorld, service: StsProcess, agent: httpx.Client
+) -> None:
+    """Consents, and lines that are none, as the last request found them."""
+    give(world, "bob", "--for", "1h")
+    with (world.folder / "consents.jsonl").open("ab") as file:
+        file.write(b"{\n")
+    assert error(ask(world, agent, "alice")) == (400, "consent_required")
+    shown = generate_latest(service.metrics.registry).decode()
+    assert 'authz_sts_consents{source="file"} 1.0' in shown
+    assert 'authz_sts_consents_invalid{source="file"} 1.0' in shown
 
 
 def test_a_token_ends_with_its_consent(

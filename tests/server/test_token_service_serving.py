@@ -65,7 +65,6 @@ def test_silent_connections_make_room(
 ) -> None:
     """More silent connections than there may be do not keep an agent from its token."""
     monkeypatch.setattr("authz.adapters.sts.server.CONNECTIONS", 8)
-    monkeypatch.setattr("authz.adapters.sts.server.HANDSHAKES", 16)
     with world.serving(), world.client() as agent:
         assert world.exchange(agent).status_code == 200
         port = int(world.url.rpartition(":")[2])
@@ -76,6 +75,23 @@ def test_silent_connections_make_room(
         for connection in flood:
             connection.close()
     assert CONNECTIONS > 100
+
+
+def test_silent_handshakes_keep_nobody_out(
+    world: TokenServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More silent handshakes than there may be do not make an agent wait for their end."""
+    monkeypatch.setattr("authz.adapters.sts.server.HANDSHAKES", 4)
+    monkeypatch.setattr("authz.adapters.sts.server.HANDSHAKE_SECONDS", 600.0)
+    monkeypatch.setattr("authz.adapters.sts.server.REQUEST_SECONDS", 600.0)
+    with world.serving() as process:
+        port = int(world.url.rpartition(":")[2])
+        flood = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(20)]
+        with world.client() as agent:
+            assert world.exchange(agent).status_code == 200
+        wait_until(lambda: process.server.status().handshakes <= 4)
+        for connection in flood:
+            connection.close()
 
 
 def test_many_clients_get_their_tokens(world: TokenServiceWorld) -> None:
@@ -245,6 +261,7 @@ def test_operators_see_its_state(world: TokenServiceWorld) -> None:
         'authz_sts_connections{state="open"} 1.0',
         "authz_tls_certificate_expiry_timestamp_seconds",
         "authz_audit_records_total",
+        'authz_signing_keys{use="current"} 1.0',
     ):
         assert sample in metrics
 

@@ -33,9 +33,9 @@ _CHALLENGE: Final = "7w_YNF9DSfIdPf_pRjSq646_kPr-2-o9NAl16JGghdM"  # its S256
 READ: Final = "balance:read"
 
 
-def need_node() -> None:
-    """Leave the test out where Node.js or the server's packages are missing; fail in CI."""
-    if shutil.which("node") and (PACKAGES / "node_modules").is_dir():
+def need_node(package: str = "oidc-provider") -> None:
+    """Leave the test out where Node.js or a package of `.node` is missing; fail in CI."""
+    if shutil.which("node") and (PACKAGES / "node_modules" / package).is_dir():
         return
     why = "it needs Node.js, and what `make setup` installs into .node"
     if os.environ.get("AUTHZ_NEEDS_NODE"):

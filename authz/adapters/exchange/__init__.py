@@ -1,7 +1,8 @@
 """Exchange of clients' tokens for tokens of the upstreams, at their issuers (RFC 8693).
 
-``question`` is what is asked, ``client`` asks an issuer, ``answer`` reads what it says, and
-``memory`` keeps it. What an exchanged token must be is ``authz.core.delegation.exchanged``.
+``question`` is what is asked, ``endpoint`` asks an issuer, ``answer`` reads what it says, and
+``client`` does so once for all equal questions, and keeps it in ``memory``. What an exchanged
+token must be is in ``authz.core.delegation.exchanged``.
 """
 
 import threading

@@ -12,30 +12,14 @@ from contextlib import suppress
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
-from urllib.parse import urlencode
-
-import msgspec
 
 from authz.adapters.circuit_breaker import CircuitBreakers
-from authz.adapters.client_credentials import read_bearer_token
-from authz.adapters.exchange.answer import (
-    MAX_ANSWER_BYTES,
-    AnswerError,
-    RefusedError,
-    TokenAnswer,
-    read_answer,
-    read_refusal,
-)
+from authz.adapters.exchange.answer import AnswerError, RefusedError
+from authz.adapters.exchange.endpoint import TokenEndpoint
 from authz.adapters.exchange.memory import Exchanged, ExchangeMemory, Refused
-from authz.adapters.exchange.question import ExchangeQuestion, request_form
+from authz.adapters.exchange.question import ExchangeQuestion
 from authz.adapters.fetched import FetchError
-from authz.adapters.http_fetch import (
-    DocumentRequest,
-    StatusError,
-    TooLargeError,
-    fetch_document,
-)
-from authz.adapters.oauth_client import Credential
+from authz.adapters.http_fetch import StatusError, TooLargeError
 from authz.adapters.shared_calls import (
     ABOUT_THE_QUESTION,
     CUT_OFF,
@@ -47,30 +31,13 @@ from authz.adapters.shared_calls import (
     SharedCalls,
 )
 from authz.adapters.signing_keys import SigningKeys
-from authz.core.base64url import base64url
 from authz.core.delegation import IssuerSettings
-from authz.core.delegation.exchange_settings import ActorTokenSettings, ExchangeSettings
-from authz.core.delegation.exchanged import (
-    ExchangeExpected,
-    check_exchanged,
-    check_exchanged_scopes,
-)
-from authz.core.jose.jws import parse_compact
-from authz.core.needs import KeyNeeded
+from authz.core.delegation.exchange_settings import ExchangeSettings
 from authz.core.reason import Denied, Reason
 
 BREAKER_FAILURES: Final = 5  # failures in a row after which the endpoint is not asked
 BREAKER_PAUSE_SECONDS: Final = 5.0  # then a single question tests whether it answers again
 REFUSED_SECONDS: Final = 5.0
-_RENEWED_AFTER: Final = 0.8  # of a token's life
-# A token is sent no later than this before its end, so that it is good when it arrives, by the
-# upstream's clock too; of a short life a tenth.
-_SPARE_SECONDS: Final = 5.0
-_SPARE_PART: Final = 0.1
-_FORM: Final = "application/x-www-form-urlencoded"
-# Statuses whose body may have an error code (RFC 6749 section 5.2; Keycloak refuses with 403).
-_EXPLAINED: Final = frozenset({400, 403})
-_MAX_ACTOR_BYTES: Final = 16 * 1024
 _log: Final = logging.getLogger("authz.exchange")
 Count = Callable[[str, "ExchangeResult", float | None], None]
 """Counts a question to an issuer's endpoint, with its result, and its seconds if it was sent."""
@@ -112,8 +79,7 @@ class ExchangeClient:
         """
         name = self._name = issuer.issuer
         self.issuer, self.settings = issuer, settings
-        self._credential = Credential.read(settings, name)
-        self._keys = keys
+        self._endpoint = TokenEndpoint(issuer, settings, keys, clock[0])
         self._memory = memory
         self._wall, self._monotonic = clock
         # Everything that an answer's acceptance depends on: those by other settings are not found.
@@ -200,7 +166,7 @@ class ExchangeClient:
 
     def _asked(self, question: ExchangeQuestion) -> CallOutcome[Exchanged | Refused]:
         try:
-            return CallOutcome(self._exchanged(question), ExchangeResult.EXCHANGED)
+            return CallOutcome(self._endpoint.exchange(question), ExchangeResult.EXCHANGED)
         except RefusedError as refused:
             return CallOutcome(
                 Refused(Reason.EXCHANGE_REFUSED, f"{self._name} refuses the exchange: {refused}"),
@@ -221,108 +187,6 @@ class ExchangeClient:
     ) -> CallOutcome[Exchanged | Refused]:
         detail = f"the token endpoint of {self._name}: {why}"
         return CallOutcome(Refused(Reason.EXCHANGE_UNAVAILABLE, detail), result, is_failure)
-
-    def _exchanged(self, question: ExchangeQuestion) -> Exchanged:
-        """Ask, and return the answer's token once it is checked.
-
-        Raises FetchError, AnswerError, RefusedError.
-        """
-        asked_at, deadline = self._wall(), time.monotonic() + self.settings.timeout
-        actor = _actor_token(self.settings.actor_token)
-        expected = question.expected
-        if actor:
-            expected = msgspec.structs.replace(expected, actor=_subject_of(actor))
-        answer = self._answer(question, actor, deadline)
-        if answer.token == question.token:
-            raise AnswerError("it is the client's own token")
-        end = self._end(answer, expected, asked_at, deadline)
-        life = end - asked_at
-        good_until = end - min(_SPARE_SECONDS, life * _SPARE_PART)
-        if good_until <= self._wall():
-            raise AnswerError("its token has ended, or is about to")
-        digest = base64url(sha256(answer.token.encode()).digest())
-        return Exchanged(
-            answer.token, digest, asked_at, asked_at + life * _RENEWED_AFTER, good_until
-        )
-
-    def _answer(self, question: ExchangeQuestion, actor: str, deadline: float) -> TokenAnswer:
-        form = {**request_form(question, self.settings), **self._credential.parameters()}
-        if actor and self.settings.actor_token is not None:
-            form |= {
-                "actor_token": actor,
-                "actor_token_type": self.settings.actor_token.type.urn,
-            }
-        response = fetch_document(
-            DocumentRequest(
-                self.settings.url,
-                MAX_ANSWER_BYTES,
-                {"content-type": _FORM, **self._credential.headers},
-                urlencode(form).encode(),
-                self._credential.context(),
-                allow_any_address=self.settings.allow_any_address,
-                refusals=_EXPLAINED,
-            ),
-            deadline,
-        )
-        if response.status in _EXPLAINED:
-            raise read_refusal(response.status, response.body)
-        return read_answer(response.body, self.settings)
-
-    def _end(
-        self, answer: TokenAnswer, expected: ExchangeExpected, asked_at: float, deadline: float
-    ) -> float:
-        """Check an answer's token, and return when it ends, in unix seconds. Raises AnswerError."""
-        ends = [] if answer.seconds is None else [asked_at + answer.seconds]
-        is_opaque = answer.token.count(".") != 2 or self.issuer.keys is None  # noqa: PLR2004 - a JWS has two
-        try:
-            if answer.scopes is not None:
-                check_exchanged_scopes(answer.scopes, expected)
-            if not is_opaque:
-                ends.append(self._verified(answer.token, expected, deadline))
-            elif not self.settings.accept_opaque:
-                raise AnswerError("its token is opaque, and exchange.accept_opaque is not set")
-        except Denied as denied:
-            raise AnswerError(f"its token: {denied.detail}") from None
-        if not ends:
-            raise AnswerError("it does not say when its token ends")
-        if min(ends) > asked_at + self.settings.max_lifetime:
-            raise AnswerError("its token is good for longer than exchange.max_lifetime")
-        return min(ends)
-
-    def _verified(self, token: str, expected: ExchangeExpected, deadline: float) -> float:
-        """Verify a token, with a key that may just have been published. Raises Denied."""
-        try:
-            return check_exchanged(token, expected, self._keys.get(self._name), self._wall())
-        except Denied as denied:
-            if not isinstance(denied.needs, KeyNeeded):
-                raise
-            key_id = denied.needs.key_id
-        self._keys.refresh(self._name, key_id, max(0.0, deadline - time.monotonic()))
-        return check_exchanged(token, expected, self._keys.get(self._name), self._wall())
-
-
-def _actor_token(settings: ActorTokenSettings | None) -> str:
-    """Return the actor token as its file is now, "" without one. Raises FetchError."""
-    if settings is None:
-        return ""
-    try:
-        return read_bearer_token(settings.file)
-    except FetchError as error:
-        raise FetchError(str(error).replace("token_file", "actor_token.file", 1)) from None
-
-
-def _subject_of(actor_token: str) -> str:
-    """Return the subject of our own actor token, whose signature is the issuer's matter.
-
-    Raises FetchError.
-    """
-    try:
-        subject = parse_compact(actor_token, _MAX_ACTOR_BYTES).payload.get("sub")
-    except Denied:
-        subject = None
-    if not isinstance(subject, str) or not subject:
-        raise FetchError("actor_token.file must hold a JWT with a sub")
-    return subject
 
 
 def _failed(why: str) -> CallOutcome[Exchanged | Refused]:

@@ -345,6 +345,12 @@ FAMILIES: Final[dict[str, Family]] = {
         ("status",),
         "Answers of the token service by HTTP status, its metadata and keys among them",
     ),
+    "authz_sts_consents": Family(
+        _GAUGE, ("source",), "Consents of principals, in the file and in the store"
+    ),
+    "authz_sts_consents_invalid": Family(
+        _GAUGE, ("source",), "Entries of the file and the store that are no consents"
+    ),
     "authz_sts_running": Family(_GAUGE, (), "Token requests that are being decided"),
     "authz_sts_connections": Family(
         _GAUGE, ("state",), "Connections to the token service: in a handshake, or open"

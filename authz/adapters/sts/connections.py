@@ -97,6 +97,13 @@ class Connections:
         victim.abort()
         return True
 
+    def end_old_handshakes(self, limit: int) -> None:
+        """End the oldest handshakes beyond the limit: else silent ones would keep out others."""
+        shaking = [connection for connection in self._open if connection.handshake is not None]
+        for connection in shaking[: max(0, len(shaking) - limit)]:
+            self.discard(connection)
+            connection.abort()
+
     def _of_same_agent(self, connection: Connection) -> int:
         return sum(other.agent == connection.agent for other in self._open)
 

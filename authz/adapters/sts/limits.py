@@ -4,7 +4,9 @@ from typing import Final
 
 # Before a client is known: what anybody who reaches the port can cost us.
 CONNECTIONS: Final = 512  # at once; an agent needs one, and keeps it
-HANDSHAKES: Final = 32  # at once: each holds buffers of 64 KiB or so
+# At once, with buffers of some 64 KiB each: of more the oldest ends. At the pace of accepts an
+# honest client has more than a second for its handshake, however many silent ones there are.
+HANDSHAKES: Final = 128
 ACCEPTED_A_SECOND: Final = 100.0  # a TLS handshake takes a millisecond or two of the only loop
 HANDSHAKE_SECONDS: Final = 5.0
 SHUTDOWN_SECONDS: Final = 1.0  # for the client's close_notify, which nobody needs

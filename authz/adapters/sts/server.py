@@ -202,6 +202,7 @@ class StsServer:
             connection = Connection(accepted, time.monotonic() + REQUEST_SECONDS)
             self._connections.add(connection)
             connection.handshake = self._keep(self._shake_hands(connection))
+            self._connections.end_old_handshakes(HANDSHAKES)
 
     async def _pace(self) -> None:
         """Wait until a further connection may be accepted."""
@@ -209,8 +210,6 @@ class StsServer:
         if self._next_at > now:
             await asyncio.sleep(self._next_at - now)
         self._next_at = max(time.monotonic(), self._next_at) + 1 / ACCEPTED_A_SECOND
-        while self._handshakes >= HANDSHAKES:  # noqa: ASYNC110 - they end at many places
-            await asyncio.sleep(_STEP_SECONDS)
 
     async def _shake_hands(self, connection: Connection) -> None:
         self._handshakes += 1

@@ -274,6 +274,23 @@ def _unchecked_restriction(s: Service) -> Refuse:
     return s.refuse(ORCHESTRATOR, token, audience=AT_TRAVEL)
 
 
+def _agent_behind_an_actor(s: Service) -> Refuse:
+    """An agent as the subject, for whom another acts already: nobody can become its actor."""
+    token = s.token(HOTEL, aud=AT_TRAVEL, act={"sub": ORCHESTRATOR})
+    return s.refuse(TRAVEL, token, audience=AT_HOTEL)
+
+
+def _misspelt_actor(s: Service) -> Refuse:
+    """An earlier actor whose ID is spelt as none is: it could be anybody, also the client."""
+    act = {"sub": ORCHESTRATOR, "act": {"sub": TRAVEL.replace("corp", "Corp")}}
+    return s.refuse(TRAVEL, s.token(aud=AT_TRAVEL, act=act), audience=AT_HOTEL)
+
+
+def _id_token_by_another_client(s: Service) -> Refuse:
+    """An ID token that another client obtained, though it is for ours."""
+    return s.refuse(ORCHESTRATOR, s.id_token(azp="shop"), ID, audience=AT_TRAVEL)
+
+
 CONFUSIONS: dict[Callable[[Service], Refuse], Reason] = {
     _other_audience: Reason.TOKEN_AUDIENCE,
     _other_agents_audience: Reason.TOKEN_AUDIENCE,
@@ -281,7 +298,10 @@ CONFUSIONS: dict[Callable[[Service], Refuse], Reason] = {
     _id_token_of_another_client: Reason.TOKEN_AUDIENCE,
     _id_token_of_two_clients: Reason.TOKEN_AUDIENCE,
     _own_token_for_another_hop: Reason.TOKEN_AUDIENCE,
+    _id_token_by_another_client: Reason.TOKEN_AUDIENCE,
     _agents_own: Reason.PRINCIPAL_REQUIRED,
+    _agent_behind_an_actor: Reason.PRINCIPAL_REQUIRED,
+    _misspelt_actor: Reason.ACTOR_MALFORMED,
     _machine: Reason.PRINCIPAL_REQUIRED,
     _no_subject: Reason.TOKEN_CLAIM,
     _forged_origin: Reason.TOKEN_CLAIM,

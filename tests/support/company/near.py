@@ -41,13 +41,14 @@ OTHER_AGENTS = [
 def near_miss(r: random.Random, asked: Asked) -> Asked:
     """The same with one change."""
     near = deepcopy(asked)
-    if near.token and DETAILS in near.token.claims and r.random() < 0.6:
-        change_approval(r, near.token.claims)
+    claims = near.token.claims if near.token else {}
+    if DETAILS in claims and "status" not in claims and r.random() < 0.6:  # few have a status
+        change_approval(r, claims)
         near.near_miss = "approval"
     elif near.body and r.random() < 0.4:
         change_body(r, near)
     elif near.token and r.random() < 0.6:
-        of_status = [of_another_status] * 9 if "status" in near.token.claims else []
+        of_status = [of_another_status] * 30 if "status" in near.token.claims else []
         change_token = r.choice([*OF_TOKENS, *of_status])
         change_token(r, near.token)
         near.near_miss = change_token.__name__

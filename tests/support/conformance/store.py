@@ -121,6 +121,20 @@ class StoreConformance(ABC):
             assert left.version.number == again.number + 1
             assert store.entries(SECONDS) == left
 
+    def test_registers_are_apart(self) -> None:
+        """Consents are no revocations: each has entries, a version and a log of its own."""
+        with self.opened() as store:
+            store.add({"a": b"1"}, "ann", SECONDS)
+            assert dict(store.consents.entries(SECONDS).entries) == {}
+            store.consents.add({"b": b"2", "c": b"3"}, "bob", SECONDS)
+            store.consents.take_back(["b"], "bob", "", SECONDS)
+            assert dict(store.consents.entries(SECONDS).entries) == {"c": b"3"}
+            assert dict(store.entries(SECONDS).entries) == {"a": b"1"}
+            assert store.version(SECONDS).number == 1
+            assert store.consents.version(SECONDS).number == 3
+            assert [change.by for change in store.changes(10, SECONDS)] == ["ann"]
+            assert len(store.consents.changes(10, SECONDS)) == 3
+
     def test_what_changes_nothing_is_no_version(self) -> None:
         """Entries that are there, ids that are not, and none at all."""
         with self.opened() as store:
