@@ -132,6 +132,9 @@ CONFUSIONS: Final[dict[str, Confusion]] = {
     "audience: a login at another client": at_sts(
         INVALID, "token_audience", lambda both, _: both.mesh.issuer.id_token("other"), kind=ID_TOKEN
     ),
+    "audience: a login at another agent's client": at_sts(
+        INVALID, "token_audience", held("login"), kind=ID_TOKEN
+    ),
     "audience: the desk's token at the partner's API": at_server(
         "token_audience", held("first"), agent=ORCHESTRATOR
     ),
