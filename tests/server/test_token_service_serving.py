@@ -18,6 +18,7 @@ from authz.server.sts_process import StsProcess
 from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.mesh import AUDIENCE, ORCHESTRATOR, TRAVEL
+from support.scraped import scraped, tabled
 from support.sts_server import TokenServiceProcess, TokenServiceWorld, noted
 from support.world import wait_until
 
@@ -264,6 +265,23 @@ def test_operators_see_its_state(world: TokenServiceWorld) -> None:
         'authz_signing_keys{use="current"} 1.0',
     ):
         assert sample in metrics
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["prometheus", "openmetrics"])
+def test_the_table_is_what_is_exported(world: TokenServiceWorld, is_open: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """FAMILIES and a scrape hold the same families of the service, and it has no others."""
+    consents = world.folder / "consents.jsonl"
+    consents.touch()
+    world.write_config(LAB.with_(("consents",), {"file": str(consents)}))
+    with world.serving() as process, world.client() as agent:
+        world.exchange(agent)
+        found = scraped(process.metrics.registry, is_open=is_open)
+    own, shared = tabled(of_token_service=True), tabled(of_token_service=False)
+    assert {name: family for name, family in found.items() if name not in shared} == own
+    for name, (kind, labels, text) in found.items():
+        known_kind, known_labels, known_text = {**own, **shared}[name]
+        assert (kind, text) == (known_kind, known_text)
+        assert labels <= known_labels  # nothing happened yet in some
 
 
 def test_a_record_tells_what_was_issued(world: TokenServiceWorld) -> None:
