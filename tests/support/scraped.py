@@ -1,6 +1,6 @@
 """Reads the families of a scrape, and those of the table, in one form that can be compared."""
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -8,6 +8,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from authz.adapters.metrics import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Families = dict[str, tuple[str, set[str], str]]  # type, labels and help by name
 
