@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -119,6 +120,28 @@ def test_a_flood_of_one_agent_harms_no_other(world: TokenServiceWorld) -> None:
         token = world.subject(act={"sub": ORCHESTRATOR}, aud="https://sts.corp.example")
         assert world.exchange(other, subject_token=token).status_code == 200
         assert process.server.status().statuses[429] == len(refused)
+
+
+def test_refused_clients_fill_no_audit_log(
+    world: TokenServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refused certificate ends its connection, and all together have one agent's share."""
+    monkeypatch.setattr("authz.adapters.sts.shares.BURST", 3.0)
+    monkeypatch.setattr("authz.adapters.sts.shares.RATE_A_SECOND", 0.001)
+    stranger = world.authority.issue("spiffe://other.example/ns/agents/sa/x")
+    request = _PART + b"content-length: 3\r\n\r\na=b"
+    with world.serving():
+        for _ in range(6):
+            with world.connect(stranger) as connection:
+                connection.sendall(request * 2)  # the second is one too many
+                answers = b"".join(iter(partial(connection.recv, 4096), b""))
+            assert answers.count(b"HTTP/1.1 401") == 1
+            assert b'"invalid_client"' in answers
+        with world.client() as agent:
+            assert world.exchange(agent).status_code == 200
+        wait_until(lambda: len(world.audit_records()) >= 4)
+    reasons = [record["reason"] for record in world.audit_records()]
+    assert reasons == [*["agent_untrusted_domain"] * 3, ""]
 
 
 def test_a_new_certificate_needs_no_restart(world: TokenServiceWorld) -> None:
