@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from authz.core.identity import ProfileSettings
 from authz.core.protocols.message import HEADERS
 from authz.core.reason import Reason
-from authz.core.request import Call
+from authz.core.request import Call, Unread
 from authz.core.routes import PROFILE, ROUTE, Route, Routes
 from authz.core.upstream_token import UpstreamToken
 from authz.edge.header_reader import NO_PREFIXES, HeaderReader, Prefixes
@@ -25,7 +25,7 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f
 MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
 # For a proxy that removes the token of every request itself.
-STRIPPED: Final = (
+STRIPPED: Final = Unread(
     Reason.EXCHANGE_UNAVAILABLE,
     "the gateway removes the token after this check, and so the exchanged token that its server"
     " would get: set upstream_token of the route to assert",

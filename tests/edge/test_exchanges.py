@@ -272,4 +272,6 @@ def test_behind_agentgateway(tmp_path: Path) -> None:
         ]
         assert value.decode() == f"Bearer {server.tokens[0]}"
         records = [each for each in world.audit_records() if each.get("reason")]
-        assert all("set upstream_token of the route to assert" in each["detail"] for each in records)
+        assert all(
+            "set upstream_token of the route to assert" in each["detail"] for each in records
+        )

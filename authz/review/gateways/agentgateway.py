@@ -146,8 +146,8 @@ def warnings(config: Config) -> Iterator[str]:
             )
         if _servers(route) and route.upstream_token is UpstreamToken.EXCHANGE:
             yield (
-                f"the route {route.name} exchanges tokens, but no MCP server gets a token from this "
-                "gateway, so that guardrails refuse its calls: set upstream_token: assert"
+                f"the route {route.name} exchanges tokens, but this gateway gives MCP servers no "
+                "token, so that guardrails refuse its calls: set upstream_token: assert"
             )
     if _by_path(config, _fronts).keys() & _by_path(config, _servers) and not config.token.forward:
         yield (
