@@ -31,6 +31,26 @@ def signing_warnings(config: Config, now: datetime) -> Iterator[tuple[Place, str
             )
             yield (name, "make"), message
         yield from _doubtful_times(name, settings, now.timestamp())
+    yield from _confusable(config)
+
+
+def _confusable(config: Config) -> Iterator[tuple[Place, str]]:
+    """Yield what assertions share with access tokens: typ alone keeps them apart (RFC 8725)."""
+    assertions, sts = config.assertions, config.sts
+    if assertions is None:
+        return
+    issuers = {issuer.issuer for issuer in config.issuers}
+    if assertions.issuer in issuers.union([] if sts is None else [sts.issuer]):
+        message = (
+            "access tokens have the same iss, so that a server that does not compare typ takes an"
+            " assertion for one: give assertions a name of their own"
+        )
+        yield ("assertions", "issuer"), message
+    shared = set() if sts is None else {key.file for key in sts.keys}
+    for at, key in enumerate(assertions.keys):
+        if key.file in shared:
+            message = "it signs the token service's tokens too: give each its own keys"
+            yield ("assertions", "keys", at, "file"), message
 
 
 def _doubtful_times(
