@@ -159,6 +159,8 @@ def story(mesh: Mesh) -> list[Line]:
              lambda: hops.book("approved", 620)),
         line("travel", "book_trip, price 620", 403, "approval_required", "her yes was for one call",
              lambda: hops.book("approved", 620)),
+        line("travel", "a token for that call", 400, "consent_required", "and for one token",
+             hops.exchange_approved),
     ]  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def consent(sts: TokenService, call: dict[str, Any]) -> None:
         *(sys.executable, "-m", "authz", "consent", str(sts.config)),
         *("--issuer", lab.ISSUER, "--subject", "alice", "--agent", TRAVEL),
         *("--audience", trips.RESOURCE, "--scope", trips.BOOK, "--for", "10m"),
-        *("--details", json.dumps(call)),
+        *("--details", json.dumps(call), "--once"),  # else each token would approve a call more
     ]
     subprocess.run(command, check=True, capture_output=True)
 

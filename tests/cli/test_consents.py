@@ -190,6 +190,26 @@ def test_take_back_says_which(told: Told) -> None:
     assert told("consents", "--take-back", "--history")[0] == 2
 
 
+def test_an_id_that_nothing_has(told: Told, path: Path) -> None:
+    """It is told, and its status is not that of success; what the other ids name is taken back."""
+    assert told("consent", *ALICE, "--for", "1h")[0] == 0
+    entry = READER.read(path.read_bytes())
+    status, out, err = told("consents", "--id", entry.id, "--id", "f00", "--take-back")
+    assert (status, path.read_bytes()) == (2, b"")
+    assert f"taken back: {entry.id}" in out
+    assert "nothing was taken back for f00" in err
+
+
+@pytest.mark.parametrize(
+    "details", ['{"type": "\\ud800"}', '{"type": "x", "a": NaN}', '{"a":' * 5000 + "1" + "}" * 5000]
+)
+def test_details_that_readers_differ_on(told: Told, path: Path, details: str) -> None:
+    """Half a character, no number, a depth that nobody reads: a usage error, and no consent."""
+    with pytest.raises(SystemExit) as ended:
+        told("consent", *ALICE, "--for", "1h", "--audience", "a", "--details", details)
+    assert (ended.value.code, path.read_bytes()) == (2, b"")
+
+
 def test_what_has_ended_is_swept(told: Told, path: Path) -> None:
     """A consent that has ended leaves the file when another is given."""
     old = {"issuer": "i", "subject": "s", "agent": TRAVEL, "until": "2020-01-01T00:00:00Z"}

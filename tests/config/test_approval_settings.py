@@ -61,8 +61,10 @@ def written(folder: Path, changes: ConfigBuilder = GOOD) -> Path:
     [
         (GOOD.with_((*AT_RULE, "effect"), "deny"), "approval limits an allow"),
         (other_calls(""), "the query and the body of plain requests are not read"),
-        (other_calls("a2a: {methods: [GetTask], tasks: ['*']}"), "only calls of MCP show all"),
-        (other_calls("models: {names: [m]}"), "only calls of MCP show all"),
+        (other_calls("a2a: {methods: [GetTask], tasks: ['*']}"), "only calls of MCP's tools"),
+        (other_calls("models: {names: [m]}"), "only calls of MCP's tools"),
+        (other_calls("mcp: {tools: [book], methods: [acme/pay]}"), "only calls of MCP's tools"),
+        (other_calls("mcp: {tasks: ['*']}"), "only calls of MCP's tools"),
         (GOOD.with_((*AT_RULE, "approval", "type"), "two words"), "approval.type"),
         (GOOD.with_((*AT_RULE, "approval", "type"), f"{TYPE}s"), f"did you mean {TYPE}?"),
         (GOOD.with_((*AT_RULE, "approval", "url"), "http://a.example"), "must be an https:// URL"),

@@ -20,6 +20,7 @@ from authz.cli.entry_sources import INTERRUPTED, SourceError
 from authz.cli.progress import progress
 from authz.cli.reading import load_config
 from authz.cli.revoking.who import user_at_host
+from authz.config.printable import one_line
 from authz.core.consents import Consent, ConsentError
 from authz.core.entry_lines import MAX_LINE_BYTES
 
@@ -89,8 +90,11 @@ def _take_back(options: argparse.Namespace, read: Sequence[Read[Consent]]) -> in
         held |= {bad.id: b"" for bad in each.listed.invalid if bad.id and bad.id in broken}
         if held and (error := _take_from(options, each, held)) is not None:
             errors[each.source.name] = error
+    unknown = sorted({*(options.id or ())} - {each.id for each in entries} - broken.keys())
+    for name in unknown:
+        complain(one_line(f"authz: nothing was taken back for {name}: no such consent was found"))
     _answer_taken(options, entries, [*broken], errors)
-    return FAILED if errors else FINE
+    return FAILED if errors else USAGE if unknown else FINE
 
 
 def _take_from(

@@ -30,7 +30,7 @@ class ApprovalSettings(Settings):
     """
     arguments: tuple[ArgumentName, ...] | None = Field(default=None, max_length=64)
     """The arguments of the call that an approval must name, each of which the call must have; []
-    for none. Left out, all arguments, which only calls of MCP show.
+    for none. Left out, all arguments, which only calls of MCP's tools, resources and prompts show.
     """
     url: Annotated[str, AfterValidator(_page)] | None = None
     """A page where the principal can approve. Clients of MCP 2025-11-25 are asked to open it (URL

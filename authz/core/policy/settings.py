@@ -164,9 +164,10 @@ class RuleSettings(Settings):
         if self.calls is None and names != ():
             message = "the query and the body of plain requests are not read: write [], or name "
             raise MisfitError(f"{message}the calls in {', '.join(KEYS.values())}", *place)
-        if names is None and self.mcp is None:
-            message = "only calls of MCP show all they say in arguments: list those to approve"
-            raise MisfitError(message, *place)
+        mcp = self.mcp
+        if names is None and (mcp is None or mcp.methods or mcp.tasks):
+            told = "only calls of MCP's tools, resources and prompts show all they say in arguments"
+            raise MisfitError(f"{told}: list those to approve, or write [] for none", *place)
         return self
 
     @property
