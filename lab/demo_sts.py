@@ -119,7 +119,7 @@ def story(mesh: Mesh) -> list[Line]:
         line("orchestrator", "a token for the desk", 200, "", "Alice's login, exchanged",
              lambda: hops.exchange(ORCHESTRATOR, "login", "first"),
              lambda reply: _is(reply, AT_FIRST, DESK, f"{READ} {ASK} {trips.BOOK} {trips.READ}")),
-        line("travel", "a token for the desk", 400, "invalid_request", "she did not log in at it",
+        line("travel", "a token for the desk", 400, "invalid_request", "the login is not for it",
              lambda: hops.exchange(TRAVEL, "login", "none", audience=DESK)),
         line("stranger", "a token for the desk", 400, "unauthorized_client", "never registered",
              lambda: hops.exchange(STRANGER, "login", "none")),
@@ -138,7 +138,7 @@ def story(mesh: Mesh) -> list[Line]:
              lambda: hops.balance(TRAVEL, "received")),
         line("payments", "a token for finance", 400, "unauthorized_client", "no rule lets it go on",
              lambda: hops.exchange(PAYMENTS, "received", "none", **finance)),
-        line("travel", "payments:write", 400, "invalid_scope", "wider than what it received",
+        line("travel", "a token to pay", 400, "invalid_scope", "wider than what it received",
              lambda: hops.exchange(
                  TRAVEL, "received", "none", scope="payments:write", **finance)),
         line("travel", "a token for trips", 200, "", "another service, another token",
@@ -159,6 +159,8 @@ def story(mesh: Mesh) -> list[Line]:
              lambda: hops.book("approved", 620)),
         line("travel", "book_trip, price 620", 403, "approval_required", "her yes was for one call",
              lambda: hops.book("approved", 620)),
+        line("travel", "a token for that call", 400, "consent_required", "and for one token",
+             hops.exchange_approved),
     ]  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def consent(sts: TokenService, call: dict[str, Any]) -> None:
         *(sys.executable, "-m", "authz", "consent", str(sts.config)),
         *("--issuer", lab.ISSUER, "--subject", "alice", "--agent", TRAVEL),
         *("--audience", trips.RESOURCE, "--scope", trips.BOOK, "--for", "10m"),
-        *("--details", json.dumps(call)),
+        *("--details", json.dumps(call), "--once"),  # else each token would approve a call more
     ]
     subprocess.run(command, check=True, capture_output=True)
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
@@ -140,7 +141,7 @@ class TokenService:
         return (
             LAB.with_items(("issuers",), _ISSUER.format_map(names), before=1)
             .with_section("sts", _STS.format_map(names))
-            # CONSENTS
+            .with_section("consents", f"file: {self.consents}")
             .with_section("assertions", _ASSERTIONS.format_map(names))
             .with_routes(_ROUTES.format_map(names))
             .with_(("routes", "finance", "upstream_token"), "assert")
@@ -167,6 +168,13 @@ class TokenService:
         """Wait until it makes tokens. Raises ProcessError."""
         self.process.wait_until(self._is_ready)
         return self
+
+    def metrics(self) -> str:
+        """Return the text of /metrics."""
+        address = logged(self.process.log, "admin")[0]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+            body: bytes = response.read()
+            return body.decode()
 
     def _is_ready(self) -> bool:
         for address in logged(self.process.log, "listen"):

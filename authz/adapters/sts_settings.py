@@ -31,6 +31,10 @@ class StsAdminSettings(Settings):
 
     listen: _Address = "127.0.0.1:9195"
     """host:port. There is no authentication: use an address that only operators can reach."""
+    exposed: bool = False
+    """As admin.exposed: others may reach the address, a network policy keeps out all but probes and
+    monitoring, and authz check doesn't warn of it.
+    """
 
 
 class StsSettings(TokenServiceSettings, SigningSettings):

@@ -9,6 +9,7 @@ from typing import Any
 from authz.config.nearest import nearest_or_all
 from authz.config.rule_checks import Found
 from authz.config.yaml_document import Place
+from authz.core.delegation.presets import with_preset
 
 
 def sts_problems(data: dict[str, Any]) -> Found:
@@ -27,6 +28,7 @@ def sts_problems(data: dict[str, Any]) -> Found:
             message = f"{name!r} is not one of the issuers; they are compared byte for byte"
             yield place, message + nearest_or_all(name, known, "known")
     yield from _subjects(sts, known, own)
+    yield from _claims(sts, data, own)
 
 
 def _subjects(sts: dict[str, Any], known: list[str], own: str) -> Found:
@@ -50,6 +52,23 @@ def _subjects(sts: dict[str, Any], known: list[str], own: str) -> Found:
         if isinstance(name, str) and name in known and name not in accepted:
             message = "list the issuer in sts.subjects: its tokens are refused without"
             yield ("sts", "id_tokens", at, "issuer"), message
+
+
+def _claims(sts: dict[str, Any], data: dict[str, Any], own: str) -> Found:
+    """Yield claims that other issuers write and servers would take for what the service grants."""
+    entries = [item for _, item in _items(data.get("issuers")) if item.get("issuer") == own]
+    for lines in map(with_preset, entries):
+        actor = lines.get("actor")
+        named = actor.get("claim") if isinstance(actor, dict) else None
+        read = (lines.get("scope_claim"), named, *_texts(named))
+        for at, item in _items(sts.get("subjects")):
+            for number, claim in enumerate(_texts(item.get("claims"))):
+                if claim in read:
+                    message = (
+                        f"servers read {claim} in our own tokens as their scopes or actor, by our"
+                        " entry in issuers: passed on, it would be what the other issuer says"
+                    )
+                    yield ("sts", "subjects", at, "claims", number), message
 
 
 def _domains(sts: dict[str, Any], known: list[str]) -> Found:

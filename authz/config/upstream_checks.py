@@ -6,7 +6,7 @@ Works on the data as written, as ``reference_checks`` does, so that all problems
 from collections.abc import Iterator
 from typing import Any, Final
 
-from authz.adapters.assertions.settings import HEADER
+from authz.adapters.assertions.settings import HEADER, has_another_use
 from authz.config.rule_checks import Found
 from authz.core.upstream_token import UpstreamToken
 from authz.edge.header_settings import covers, owned_headers
@@ -17,6 +17,7 @@ _PREFIX: Final = "x-agent-"  # the default of headers.prefix
 
 def upstream_problems(data: dict[str, Any]) -> Found:
     """Yield routes whose upstreams could get nothing, and headers that two things would set."""
+    yield from _token_header(data)
     assertions = data.get("assertions")
     if assertions is None:
         for at, route in _routes(data):
@@ -25,6 +26,18 @@ def upstream_problems(data: dict[str, Any]) -> Found:
                 yield ("routes", at, "upstream_token"), message
     elif isinstance(assertions, dict):
         yield from _header(data, assertions)
+
+
+def _token_header(data: dict[str, Any]) -> Found:
+    """Find another use of the header that carries the token, and exchanged tokens."""
+    name = _text(data, "token", "header", _TOKEN_HEADER)
+    place = ("token", "header")
+    if name in owned_headers(_text(data, "headers", "prefix", _PREFIX)):
+        yield place, f"{name} is one of the identity headers: choose another header"
+    gets = {route.get("upstream_token") for _, route in _routes(data)}
+    if UpstreamToken.EXCHANGE.value in gets and has_another_use(name):
+        message = f"exchanged tokens would take the place of {name}: choose another header"
+        yield place, message
 
 
 def _header(data: dict[str, Any], assertions: dict[str, Any]) -> Found:

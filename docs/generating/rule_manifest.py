@@ -12,6 +12,7 @@ apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
   name: agent-authz
+  namespace: agent-authz
   labels: {{app.kubernetes.io/name: agent-authz}}
 spec:
 """

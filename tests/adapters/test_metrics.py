@@ -2,12 +2,10 @@
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from authz import __version__
@@ -19,7 +17,6 @@ from authz.adapters.introspection import IntrospectionResult, IntrospectionStatu
 from authz.adapters.keys.store import SourceStatus
 from authz.adapters.metrics import (
     BUCKETS_SECONDS,
-    FAMILIES,
     MAX_NAMED_AGENTS,
     OTHER_AGENTS,
     Metrics,
@@ -44,10 +41,8 @@ from authz.server.process_metrics import ProcessMetrics, ReportingParts
 from authz.server.reload import ReloadStatus
 from lab.mesh import TRAVEL
 from support.costs import steps_of
+from support.scraped import scraped, tabled
 from support.world import World, check_request, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 THREADS = 8
 ROUNDS = 100_000
@@ -384,26 +379,19 @@ def test_reloads(world: World) -> None:
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["prometheus", "openmetrics"])
 def test_the_table_is_what_is_exported(metrics: Counted, is_open: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """FAMILIES and a scrape hold the same names, types, labels and helps, in both formats."""
+    """FAMILIES and a server's scrape hold the same names, types, labels and helps, in both formats.
+
+    The token service has the others: tests/server/test_token_service_serving.py scrapes it.
+    """
     metrics.observe(None, 0.1, True)
     metrics.introspected("https://a.example", IntrospectionResult.ACTIVE, 0.1)
     metrics.exchanged("https://a.example", ExchangeResult.EXCHANGED, 0.1)
     metrics.status_list_fetched("https://a.example", StatusListResult.SUCCESS)
     metrics.agent_refused("spiffe://corp.example/travel")
-    generate: Callable[..., bytes] = generate_openmetrics if is_open else generate_latest
-    text = generate(metrics.registry).decode()
-    found = {
-        family.name: (
-            family.type,
-            {name for sample in family.samples for name in sample.labels} - {"le"},
-            family.documentation,
-        )
-        for family in (parse_openmetrics if is_open else parse_prometheus)(text)
-    }
 
-    assert found == {
-        name: (kind, set(labels), text) for name, (kind, labels, text) in FAMILIES.items()
-    }
+    found = scraped(metrics.registry, is_open=is_open)
+
+    assert found == tabled(of_token_service=False)
 
 
 def test_counting_is_cheap(metrics: Counted) -> None:

@@ -306,7 +306,7 @@ def test_garbage(caplog: pytest.LogCaptureFixture) -> None:
     copy = store.copy()
     copy.entries[entry.id] = b"{"
     store.restore(copy)
-    follower.source._version = None
+    follower.source._follower.version = None
     follower.source.look()
     assert follower.refusal(NAMES[0]) is Reason.AGENT_SUSPENDED
 

@@ -277,6 +277,19 @@ def test_a_change_between_plan_and_take_counts(tmp_path: Path) -> None:
     assert expected < set(kids(signer))
 
 
+def test_a_shorter_lifetime_forgets_no_key_too_soon(tmp_path: Path) -> None:
+    """After a reload with a shorter lifetime, tokens of the longer one still verify."""
+    clock = Clock()
+    listed = settings(written(tmp_path, pem(), pem()), LATER)
+    signer = Signer(listed, 600.0, clock)
+    first, _ = kids(signer)
+    signer.take(signer.plan(listed, 10.0))
+    clock.now = listed.keys[1].begins + 599.0
+    assert first in kids(signer)
+    clock.now = listed.keys[1].begins + kept_seconds(600.0)
+    assert first not in kids(signer)
+
+
 def test_a_made_key_is_one_for_all_that_make_it(tmp_path: Path) -> None:
     """Workers that start at once agree on one key, that nobody else can read."""
     path = tmp_path / "made.pem"

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -30,6 +31,20 @@ def sock() -> Iterator[socket.socket]:
     """A socket that nobody uses."""
     with socket.socket() as made:
         yield made
+
+
+class _Counted(str):
+    """A name that keeps what it is compared with."""
+
+    __slots__ = ()
+    compared: ClassVar[list[object]] = []
+
+    def __eq__(self, other: object) -> bool:
+        """Keep a comparison."""
+        self.compared.append(other)
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
 
 
 def _connection(sock: socket.socket, agent: str = "", *, end: float = 10.0) -> Connection:
@@ -73,6 +88,14 @@ def test_of_agents_the_one_with_most_connections_gives_way(sock: socket.socket) 
     connections, (one, many, more) = _filled(sock, "a", "b", "b")
     assert connections.make_room()
     assert [_is_ended(each) for each in (one, many, more)] == [False, True, False]
+
+
+def test_to_make_room_takes_no_time() -> None:
+    """With hundreds of connections of agents, the loop's thread does not compare all with all."""
+    with socket.socket() as sock:
+        connections, _ = _filled(sock, _Counted("a"), *(["b"] * 500))
+        assert connections.make_room()
+    assert len(_Counted.compared) < 10
 
 
 def test_a_request_under_way_never_gives_way(sock: socket.socket) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from authz.adapters.entry_file.writing import EntryFile
 from authz.cli import entry_sources as sources
-from authz.core.revocations import RevocationError, read_entries, read_entry
+from authz.core.revocations import Revocation, RevocationError, read_entries, read_entry
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, TRAVEL
 from support.redis_server import RedisServer
@@ -98,7 +99,7 @@ def test_both_places(both: Told, tmp_path: Path) -> None:
         f"on every server of namespace {tmp_path.name} that reaches redis://"
     )
     [(_, entry)] = read_entries((tmp_path / "revoked").read_bytes())
-    assert not isinstance(entry, RevocationError)
+    assert isinstance(entry, Revocation)
     assert last.endswith(f" --id {entry.id} --take-back")
 
     [found] = listed(both)
@@ -445,7 +446,7 @@ def test_a_file_that_fails_later(both: Told, monkeypatch: pytest.MonkeyPatch) ->
     def fail(*_: object) -> None:
         raise RevocationError("revoked: Input/output error")
 
-    monkeypatch.setattr(sources.EntryFile, "take_back", fail)
+    monkeypatch.setattr(EntryFile, "take_back", fail)
     status, out, err = both("revocations", "--agent", TRAVEL, "--take-back")
     assert status == 1
     assert out.startswith("taken back: ")

@@ -32,6 +32,14 @@ def test_good() -> None:
     load(CONFIG.replace(RULES, SUBJECT + RULES))
 
 
+def _passed_on(claim: str, own: str) -> str:
+    """Return the config with a claim that is passed on, and a line in our own entry of issuers."""
+    subject = SUBJECT.replace("}]", f", claims: [{claim}]}}]")
+    return CONFIG.replace(RULES, subject + RULES).replace(
+        f"  - issuer: {STS}\n", f"  - issuer: {STS}\n    {own}\n"
+    )
+
+
 MERGED = {
     "two issuers without subjects": (
         tenants("corp:", "partner:")
@@ -57,6 +65,26 @@ MERGED = {
     "a claim that is about the subject token": (
         tenants("corp:", "partner:").replace("[groups]", "[nonce]"),
         "the token service writes this claim itself",
+    ),
+    "scopes of another issuer": (
+        _passed_on("permissions", "scope_claim: permissions"),
+        "sts.subjects[0].claims[0]: servers read permissions in our own tokens",
+    ),
+    "an actor by another issuer": (
+        _passed_on("agent", "actor: {claim: agent}"),
+        "servers read agent in our own tokens",
+    ),
+    "an actor claim of a wrong type": (
+        _passed_on("agent", "actor: {claim: {agent: x}}"),
+        "actor.claim",
+    ),
+    "one of several actors by another issuer": (
+        _passed_on("agent", "actor: {claim: [azp, agent]}"),
+        "servers read agent in our own tokens",
+    ),
+    "an actor by another issuer, by the kind of product": (
+        _passed_on("cid", "kind: okta"),
+        "servers read cid in our own tokens",
     ),
     "its own issuer as another": (
         CONFIG.replace(RULES, f"  subjects: [{{issuer: {STS}}}]\n{RULES}"),

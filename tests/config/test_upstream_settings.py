@@ -91,6 +91,20 @@ BAD: Final[Mapping[str, tuple[ConfigBuilder, str]]] = {
         "assertions: a rule gives the upstream x-agent-assertion in add_headers",
     ),
     "a header of requests": (with_section(header="host"), "requests have another use for it"),
+    "a header of proxies": (
+        with_section(header="x-forwarded-client-cert"),
+        "requests have another use for it",
+    ),
+    "tokens as identities": (
+        LAB.with_section("token", "{header: x-agent-principal}"),
+        "token.header: x-agent-principal is one of the identity headers",
+    ),
+    "exchanged tokens in the way": (
+        LAB.with_section("token", "{header: dpop}")
+        .with_((*ROUTE, "upstream_token"), "exchange")
+        .with_((*ROUTE, "exchange"), {"issuer": "https://as.corp.example", "audience": "a"}),
+        "token.header: exchanged tokens would take the place of dpop",
+    ),
     "plain keys": (with_section(insecure=None), "assertions.tls: tls is required"),
     "a query": (with_section(issuer="https://a.example/?x"), "without query and fragment"),
     "plain issuer": (

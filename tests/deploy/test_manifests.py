@@ -1,11 +1,8 @@
 """What is shipped in deploy/: each file is read, and they agree with each other and the image."""
 
 import json
-import re
-import shutil
 from itertools import chain
 from pathlib import Path
-from textwrap import dedent
 from typing import Any, Final
 
 import pytest
@@ -20,9 +17,11 @@ from support.manifests import (
     DEPLOY,
     KUSTOMIZE,
     configs,
+    container,
     documents,
     kustomizations,
     of_base,
+    pod,
     yaml_files,
 )
 from support.verbs import run
@@ -34,17 +33,6 @@ TRIED: Final = DEPLOY / "compose" / "config" / "config.yaml"  # test_compose.py 
 def named(path: Path) -> str:
     """How a test of a file is called."""
     return str(path.relative_to(DEPLOY))
-
-
-def pod() -> dict[str, Any]:
-    """The base's pod."""
-    return dict(of_base("Deployment")["spec"]["template"]["spec"])
-
-
-def container() -> dict[str, Any]:
-    """The base's container."""
-    (only,) = pod()["containers"]
-    return dict(only)
 
 
 @pytest.mark.parametrize("path", yaml_files(), ids=named)
@@ -180,92 +168,6 @@ def test_trust_manager_changes_the_ca_alone() -> None:
 
     assert (folder / "config.yaml").read_text() == moved
     assert "mountPath: /var/run/secrets/authz-ca" in (folder / "ca.yaml").read_text()
-
-
-def component(name: str, file: str) -> Any:
-    """Return what a file of a component has."""
-    return yaml.safe_load((KUSTOMIZE / "components" / name / file).read_text())
-
-
-def mounted(patch: dict[str, Any]) -> str:
-    """Where a component's patch of the Deployment mounts its only Secret."""
-    spec = patch["spec"]["template"]["spec"]
-    (mount,), (volume,) = spec["containers"][0]["volumeMounts"], spec["volumes"]
-    assert mount["readOnly"] is True
-    assert (mount["name"], volume["secret"]["defaultMode"]) == (volume["name"], 0o440)
-    assert spec["containers"][0]["name"] == container()["name"]
-    return str(mount["mountPath"])
-
-
-def test_a_store_and_signals_as_the_how_to_says(tmp_path: Path) -> None:
-    """What its config names is mounted, its ports are open, and the chart has the same."""
-    page = (DEPLOY.parent / "docs" / "howto" / "kubernetes.md").read_text()
-    (block,) = re.findall(r"```yaml\n( *store:\n.*?)```", page, re.DOTALL)
-    shutil.copytree(BASE / "config", tmp_path, dirs_exist_ok=True)
-    with (tmp_path / "config.yaml").open("a") as file:
-        file.write(dedent(block))
-    config = load(tmp_path / "config.yaml")
-    assert config.store is not None
-    assert config.signals is not None
-    assert config.signals.tls is not None
-    patch, tls = component("signals", "port.yaml"), config.signals.tls
-    files = {mounted(component("store", "secret.yaml")): ("password", "ca.crt")}
-    files[mounted(patch)] = ("tls.crt", "tls.key")
-
-    named = {config.store.password_file, config.store.tls.ca_file, tls.certificate, tls.private_key}
-    assert named == {f"{folder}/{name}" for folder, names in files.items() for name in names}
-    (port,) = patch["spec"]["template"]["spec"]["containers"][0]["ports"]
-    (service,) = component("signals", "service.yaml")["spec"]["ports"]
-    (ingress,) = component("signals", "network-policy.yaml")
-    (egress,) = component("store", "network-policy.yaml")
-    assert config.signals.listen == f"0.0.0.0:{port['containerPort']}"
-    assert (service["port"], service["targetPort"]) == (port["containerPort"], port["name"])
-    assert ingress["value"]["ports"][0]["port"] == port["containerPort"]
-    assert str(config.store.url).endswith(f":{egress['value']['ports'][0]['port']}")
-
-    values = yaml.safe_load((CHART / "values.yaml").read_text())["networkPolicy"]
-    assert values["store"]["to"] == egress["value"]["to"]
-    assert values["signals"] == ingress["value"]["from"][0]["namespaceSelector"]["matchLabels"]
-    for template in ("deployment", "service", "networkpolicy"):
-        rendered = (CHART / "templates" / f"{template}.yaml").read_text()
-        assert str(port["containerPort"]) in rendered
-    pods = (CHART / "templates" / "deployment.yaml").read_text()
-    assert all(folder in pods for folder in files)
-
-
-def test_the_token_service_as_its_how_to_says(tmp_path: Path) -> None:
-    """What its config names is mounted, its ports are open, and the chart has the same."""
-    page = (DEPLOY.parent / "docs" / "howto" / "issue-delegation-tokens.md").read_text()
-    (block,) = re.findall(r"```yaml\n(issuers:\n.*?\nsts:\n.*?)```", page, re.DOTALL)
-    shutil.copytree(BASE / "config", tmp_path, dirs_exist_ok=True)
-    base = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**base, **yaml.safe_load(block)}))
-    sts = load(tmp_path / "config.yaml").sts
-    assert sts is not None
-    spec = component("sts", "deployment.yaml")["spec"]["template"]["spec"]
-    ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
-    mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
-    served = component("sts", "service.yaml")["spec"]["ports"]
-    policy = component("sts", "network-policy.yaml")["spec"]
-
-    assert spec["containers"][0]["args"] == ["sts", container()["args"][-1]]
-    assert sts.listen == f"0.0.0.0:{ports['https-sts']}"
-    assert sts.admin.listen == f"0.0.0.0:{ports['http-admin']}"
-    assert [port["targetPort"] for port in served] == list(ports)
-    assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == list(ports.values())
-    assert policy["egress"] == of_base("NetworkPolicy")["spec"]["egress"]
-    files = {sts.tls.certificate, sts.tls.private_key, sts.tls.client_ca, sts.keys[0].file}
-    assert {str(Path(file).parent) for file in files} == {mounts["sts"]}
-    assert all(f"--from-file={Path(file).name}" in page for file in files)
-    for key in ("securityContext", "automountServiceAccountToken", "serviceAccountName"):
-        assert spec[key] == pod()[key]
-    assert spec["containers"][0]["securityContext"] == container()["securityContext"]
-    rendered = (CHART / "templates" / "sts.yaml").read_text()
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert all(str(port) in rendered for port in ports.values())
-    assert values["sts"]["resources"] == spec["containers"][0]["resources"]
-    asked = policy["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"]
-    assert values["networkPolicy"]["agents"] == asked
 
 
 def test_the_charts_defaults_are_the_base() -> None:

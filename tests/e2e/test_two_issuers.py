@@ -6,9 +6,7 @@ where it can first be known: at the token service, at the server, or in the part
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -16,18 +14,18 @@ import pytest
 from lab import demo_sts, trips
 from lab import mesh as lab
 from lab.client import Reply
-from lab.demo_sts import AT_FIRST, AT_LAST, BALANCE, Hops
+from lab.demo_sts import AT_FIRST, AT_LAST, BALANCE, READ, Hops
 from lab.dpop import DpopClient
 from lab.issuer import claims_of
 from lab.mesh import ORCHESTRATOR, PAYMENTS, TRAVEL
-from lab.sts import ACCESS_TOKEN, ASK, DESK, FRONT_END, ID_TOKEN, ISSUER, ask
+from lab.sts import ASK, DESK, FRONT_END, ID_TOKEN, ISSUER, ask
 from lab.table import as_expected, sent
+from support.confusions import Confusion, Place, Token, at_server, at_sts, in_answer
 from support.forged import altered, unsigned
 from support.issued import refused
 from support.two_issuers import API, HONEST, ORDERS, PARTNER, UPSTREAM, TwoIssuers, two_issuers
 
 pytestmark = pytest.mark.e2e
-READ: Final = demo_sts.READ
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +33,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoIssuers]:
     """The mesh with both issuers."""
     with two_issuers(tmp_path_factory.mktemp("two-issuers")) as running:
         yield running
+        running.require_quiet()
 
 
 def test_the_third_act_of_the_demo(both: TwoIssuers) -> None:
@@ -65,75 +64,10 @@ def test_both(both: TwoIssuers, hops: Hops) -> None:
     [(_, value)] = reply.seen_headers("authorization")
     claims = claims_of(value.removeprefix("Bearer "))
     told = {name: claims[name] for name in ("iss", "aud", "sub", "act", "scope")}
-    assert told == {
-        "iss": PARTNER,
-        "aud": UPSTREAM,
-        "sub": "alice",
-        "act": AT_LAST,
-        "scope": READ,
-    }
+    named = {"iss": PARTNER, "aud": UPSTREAM, "sub": "alice"}
+    assert told == {**named, "act": AT_LAST, "scope": READ}
     asked = both.endpoint.forms[-1]
     assert asked["subject_token"] == hops.tokens["partner"]
-
-
-class Place(Enum):
-    """The parts that refuse, each where a confusion can first be known."""
-
-    STS = "the token service"
-    SERVER = "the server"
-    ANSWER = "the server, of the partner's answer"
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """A way to confuse the issuers.
-
-    Attributes:
-        place: which of the parts refuses.
-        error: what the client is told: an OAuth error by the token service, else a reason.
-        why: the reason of its record; of an answer, a part of the detail.
-        send: makes the request.
-    """
-
-    place: Place
-    error: str
-    why: str
-    send: Callable[[TwoIssuers, Hops], Reply]
-
-
-Token = Callable[[TwoIssuers, Hops], str]
-
-
-def at_sts(error: str, why: str, token: Token, *, kind: str = ACCESS_TOKEN) -> Confusion:
-    """Expect that the token service refuses the travel agent a token for another's token."""
-
-    def send(both: TwoIssuers, hops: Hops) -> Reply:
-        client = both.mesh.sts.client(hops.svid(TRAVEL))
-        hops.tokens["asked"] = token(both, hops)
-        return ask(client, hops.tokens["asked"], kind, audience=API, scope=READ)
-
-    return Confusion(Place.STS, error, why, send)
-
-
-def at_server(reason: str, token: Token, path: str = ORDERS, agent: str = TRAVEL) -> Confusion:
-    """Expect that the server refuses an agent's token."""
-    return Confusion(
-        Place.SERVER,
-        reason,
-        reason,
-        lambda both, hops: hops.client(agent).get(path, token(both, hops)),
-    )
-
-
-def in_answer(why: str, members: dict[str, Any] | None = None, **claims: object) -> Confusion:
-    """Expect that the server does not pass on what the partner answers."""
-
-    def send(both: TwoIssuers, hops: Hops) -> Reply:
-        both.endpoint.claims = {**HONEST, **claims}
-        both.endpoint.members = members or {}
-        return hops.client(TRAVEL).get(ORDERS, hops.tokens["partner"])
-
-    return Confusion(Place.ANSWER, "exchange_unavailable", why, send)
 
 
 def first(**changes: Any) -> Token:
@@ -197,6 +131,9 @@ CONFUSIONS: Final[dict[str, Confusion]] = {
     ),
     "audience: a login at another client": at_sts(
         INVALID, "token_audience", lambda both, _: both.mesh.issuer.id_token("other"), kind=ID_TOKEN
+    ),
+    "audience: a login at another agent's client": at_sts(
+        INVALID, "token_audience", held("login"), kind=ID_TOKEN
     ),
     "audience: the desk's token at the partner's API": at_server(
         "token_audience", held("first"), agent=ORCHESTRATOR
@@ -293,6 +230,19 @@ def test_confused(both: TwoIssuers, hops: Hops, what: str) -> None:
         assert confusion.why in record["detail"]
     else:
         assert not both.asked_about(hops.tokens["partner"])
+
+
+def test_what_upstreams_get_is_no_token_here(both: TwoIssuers, hops: Hops) -> None:
+    """An upstream can't act by what it got: neither the partner's token nor an assertion."""
+    hops.exchange(TRAVEL, "first", "finance", scope=READ, audience=lab.AUDIENCE)
+    [(_, exchanged)] = orders(hops).seen_headers("authorization")
+    [(_, assertion)] = hops.balance(TRAVEL, "finance").seen_headers("x-agent-assertion")
+    service = both.mesh.sts.client(hops.svid(TRAVEL))
+
+    for token, reason in ((exchanged[7:], "token_audience"), (assertion, "token_typ")):
+        assert hops.client(TRAVEL).get(BALANCE, token).reason == reason
+        assert ask(service, token, audience=API).reason == INVALID
+        assert refused(both.mesh.sts, token)["reason"] == reason
 
 
 def test_nobody_was_cut_off(hops: Hops) -> None:

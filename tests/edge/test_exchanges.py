@@ -208,3 +208,26 @@ def test_a_reload(exchanging: Exchanging) -> None:
     got = world.ask(token)
     assert header_of(got, "authorization") is None
     assert "authorization" in got.ok_response.headers_to_remove
+
+
+def test_another_header_of_tokens(exchanging: Exchanging) -> None:
+    """A remembered token goes into the header of the settings in force, and no twin of it passes.
+
+    A server that reads x_access_token like x-access-token could take the client's.
+    """
+    world = exchanging.world
+    token = world.token()
+    claims_of(world.ask(token))
+    changes = changes_of(exchanging.server.url, world.folder)
+    world.parts.reconfigure(
+        world.configure(changes.with_section("token", "{header: x-access-token}"))
+    )
+    twins = ["x_access-token", "x.access.token"]
+    headers = [("x-access-token", f"Bearer {token}"), *((name, "forged") for name in twins)]
+    for raw in (False, True):
+        got = world.check(check_request(world.svid, headers, raw_headers=raw))
+        assert reason_of(got) == "allow"
+        assert header_of(got, "authorization") is None
+        assert exchanging.server.tokens[0] in (header_of(got, "x-access-token") or "")
+        assert {*twins} <= {*got.ok_response.headers_to_remove}
+    assert exchanging.server.calls == 1

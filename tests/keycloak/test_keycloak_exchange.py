@@ -1,19 +1,17 @@
 """A real Keycloak exchanges the tokens for upstreams (standard token exchange), behind an Envoy."""
 
-import json
-import secrets
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.client import Reply
+from lab.issuer import claims_of
 from lab.keycloak import Realm
 from lab.mesh import TRAVEL, Mesh
-from support.keycloak_howto import AGENT, READ, USER, Howto, Proxy, serve, users_token
+from support.keycloak_exchange import exchanging
+from support.keycloak_howto import READ, USER, Howto, Proxy, serve, users_token
 from support.world import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the first waits for Keycloak
@@ -23,34 +21,20 @@ USERS = "/finance/balance"
 
 
 @pytest.fixture(scope="module")
-def exchanging(corp: Realm) -> Iterator[Realm]:
+def upstreams(corp: Realm) -> Iterator[Realm]:
     """The realm with our client, which may exchange the agent's tokens for the upstream's."""
-    corp.admin("POST", "/clients", {"clientId": ORDERS, "bearerOnly": True})
-    client = {
-        "clientId": GATEWAY,
-        "secret": secrets.token_urlsafe(),
-        "standardFlowEnabled": False,
-        "fullScopeAllowed": False,
-        "attributes": {"standard.token.exchange.enabled": "true"},
-        "defaultClientScopes": ["basic", "profile"],
-        "optionalClientScopes": [READ],
-    }
-    corp.admin("POST", "/clients", client)
-    with ExitStack() as mappers:
-        for owner, named in ((AGENT, GATEWAY), (GATEWAY, ORDERS)):
-            given = {"included.client.audience": named}
-            mappers.enter_context(corp.with_mapper(owner, "oidc-audience-mapper", given))
+    with exchanging(corp, GATEWAY, ORDERS):
         yield corp
 
 
 @pytest.fixture(scope="module")
 def by_exchange(
-    mesh: Mesh, howto: Howto, exchanging: Realm, tmp_path_factory: pytest.TempPathFactory
+    mesh: Mesh, howto: Howto, upstreams: Realm, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     """The how-to's config with an exchange, behind an Envoy."""
     secret = tmp_path_factory.mktemp("exchange") / "token-secret"
-    secret.write_text(str(exchanging.client(GATEWAY)["secret"]))
-    running = serve(mesh, "exchange", config_of(howto, exchanging, secret))
+    secret.write_text(str(upstreams.client(GATEWAY)["secret"]))
+    running = serve(mesh, "exchange", config_of(howto, upstreams, secret))
     try:
         yield running
     finally:
@@ -78,13 +62,12 @@ def config_of(howto: Howto, realm: Realm, secret: Path) -> dict[str, Any]:
 def seen(reply: Reply) -> dict[str, Any]:
     """The claims of the token that the upstream saw."""
     token = dict(reply.seen_headers())["authorization"].removeprefix("Bearer ")
-    claims: dict[str, Any] = json.loads(urlsafe_b64decode(token.split(".")[1] + "=="))
-    return claims
+    return claims_of(token)
 
 
-def test_the_upstream_gets_its_own_token(by_exchange: Proxy, exchanging: Realm) -> None:
+def test_the_upstream_gets_its_own_token(by_exchange: Proxy, upstreams: Realm) -> None:
     """Keycloak's token for the upstream names the user, us and the scope, and nobody else's API."""
-    token = users_token(exchanging)
+    token = users_token(upstreams)
     travel = by_exchange.agent(TRAVEL)
     # The first call may take longer than Envoy waits, on a busy machine.
     wait_until(lambda: travel.get(USERS, token).status == 200)
@@ -92,18 +75,18 @@ def test_the_upstream_gets_its_own_token(by_exchange: Proxy, exchanging: Realm) 
     claims = seen(reply)
 
     assert claims["aud"] == ORDERS
-    assert claims["sub"] == exchanging.user_id(USER)
+    assert claims["sub"] == upstreams.user_id(USER)
     assert claims["azp"] == GATEWAY
     assert set(claims["scope"].split()) == {READ, "profile"}
     assert by_exchange.record(reply)["upstream"]["gets"] == "exchange"
     assert token.rpartition(".")[2] not in f"{reply.seen_headers()}"
 
 
-def test_a_log_out_ends_it(by_exchange: Proxy, exchanging: Realm) -> None:
+def test_a_log_out_ends_it(by_exchange: Proxy, upstreams: Realm) -> None:
     """After the user has logged out, Keycloak refuses to exchange the token that is still valid."""
-    token = users_token(exchanging)
-    user = exchanging.user_id(USER)
-    exchanging.admin("POST", f"/users/{user}/logout")
+    token = users_token(upstreams)
+    user = upstreams.user_id(USER)
+    upstreams.admin("POST", f"/users/{user}/logout")
     travel = by_exchange.agent(TRAVEL)
 
     wait_until(lambda: travel.get(USERS, token).reason != "exchange_unavailable")

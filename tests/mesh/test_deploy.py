@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Final
@@ -20,6 +21,7 @@ from support.manifests import BASE, CHART, DEPLOY, Manifest, documents, kustomiz
 from support.verbs import run
 
 NAMESPACE: Final = "agent-authz"
+STS: Final = "agent-authz-sts"
 VALUES: Final = sorted((Path(__file__).parent / "data" / "values").glob("*.yaml"))
 REFUSED: Final = sorted((Path(__file__).parent / "data" / "refused").glob("*.yaml"))
 HOW_TOS: Final = DEPLOY.parent / "docs" / "howto"
@@ -76,7 +78,8 @@ def test_kustomize_builds_what_kubernetes_reads(folder: Path) -> None:
 @pytest.mark.needs("kustomize", "kubeconform", "go")
 def test_a_component_goes_with_the_base(tmp_path: Path) -> None:
     """Each component, put on the base, makes valid objects."""
-    parts = kustomizations("Component")
+    # The token service before what is mounted into its pods too.
+    parts = sorted(kustomizations("Component"), key=lambda part: part.name != "sts")
     names = [f"../../{part.relative_to(DEPLOY)}" for part in parts]
     copy = tmp_path / "deploy"
     whole = copy / "overlays" / "all"
@@ -88,36 +91,60 @@ def test_a_component_goes_with_the_base(tmp_path: Path) -> None:
     manifests = output("kustomize", "build", str(whole))
 
     check_schemas(manifests)
-    found = {one["kind"]: one for one in documents(manifests)}
-    assert {"ServiceMonitor", "PrometheusRule"} <= set(found)
-    rules = found["NetworkPolicy"]["spec"]
-    ports = [rules[way][-1]["ports"][0]["port"] for way in ("egress", "ingress")]
-    assert ports == [6379, 9193]  # of the store, and for signals
-    (container,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
-    mounts = {mount["name"] for mount in container["volumeMounts"]}
-    assert mounts == {"config", "tls", "run", "store", "signals"}
+    found = comparable(manifests)
+    places = {one["metadata"].get("namespace") for one in found.values()}
+    assert places == {None, NAMESPACE}  # None of the Namespace itself
+    assert {"ServiceMonitor", "PrometheusRule"} <= {kind for kind, _name in found}
+    open_ports = {name: _open_ports(found["NetworkPolicy", name]) for name in (NAMESPACE, STS)}
+    assert open_ports == {
+        NAMESPACE: ({9191, 9192, 9193, 9194}, {53, 443, 6379, 9443}),
+        STS: ({9443, 9195}, {53, 443, 6379}),
+    }
+    mounts = {name: _mounts(found["Deployment", name]) for name in (NAMESPACE, STS)}
+    assert mounts == {
+        NAMESPACE: {"config", "tls", "run", "store", "signals", "assertions", "issuers"},
+        STS: {"config", "sts", "run", "store", "issuers"},
+    }
+
+
+def _open_ports(policy: Manifest) -> tuple[set[int], set[int]]:
+    """Return the ports that a NetworkPolicy lets in, and those that it lets out."""
+    ways = (policy["spec"][way] for way in ("ingress", "egress"))
+    into, out = ({each["port"] for rule in way for each in rule["ports"]} for way in ways)
+    return into, out
+
+
+def _mounts(deployment: Manifest) -> set[str]:
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {mount["name"] for mount in container["volumeMounts"]}
 
 
 @pytest.mark.needs("helm", "kustomize")
-def test_the_charts_store_and_signals_are_the_components(tmp_path: Path) -> None:
-    """With the config in place, the chart renders what the two components add to the base."""
+def test_the_chart_makes_what_the_components_add(tmp_path: Path) -> None:
+    """With the configs in place, the chart renders what all components add to the base."""
     copy, values = tmp_path / "deploy", tmp_path / "values.yaml"
     shutil.copytree(DEPLOY, copy)
-    parts = [f"../kustomize/components/{name}" for name in ("store", "signals")]
-    content = {"resources": ["../kustomize/base"], "components": parts}
-    (copy / "both").mkdir()
-    (copy / "both" / "kustomization.yaml").write_text(json.dumps(content))
-    example: dict[str, Any] = yaml.safe_load(
-        next(path for path in VALUES if path.stem == "store-and-signals").read_text()
-    )
+    names = ("sts", "store", "signals", "assertions", "issuers")
+    parts = [f"../kustomize/components/{name}" for name in names]
+    content: dict[str, Any] = {"resources": ["../kustomize/base"], "components": parts}
+    content["images"] = [{"name": "envoy-agent-authz", "newTag": "latest"}]
+    (copy / "all").mkdir()
+    (copy / "all" / "kustomization.yaml").write_text(json.dumps(content))
+    example: dict[str, Any] = {}
+    for path in VALUES:
+        if path.stem in {"store-and-signals", "on-behalf"}:
+            more = yaml.safe_load(path.read_text())
+            example |= more | {"config": example.get("config", {}) | more["config"]}
     del example["networkPolicy"], example["store"]["secretName"]
     values.write_text(json.dumps(example))
 
-    both, chart = comparable(output("kustomize", "build", str(copy / "both"))), rendered(values)
+    ours = comparable(output("kustomize", "build", str(copy / "all")))
+    theirs = comparable(rendered(values))
 
     for kind in ("Deployment", "Service", "NetworkPolicy"):
-        ours, theirs = both[kind, NAMESPACE]["spec"], comparable(chart)[kind, NAMESPACE]["spec"]
-        assert _sorted(theirs) == _sorted(ours)
+        for name in (NAMESPACE, STS):
+            assert _sorted(theirs[kind, name]["spec"]) == _sorted(ours[kind, name]["spec"])
+    assert theirs["PodDisruptionBudget", STS] == ours["PodDisruptionBudget", STS]
 
 
 def _sorted(value: Any) -> Any:
@@ -125,7 +152,7 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(each) for key, each in value.items()}
     if isinstance(value, list):
-        return sorted((_sorted(each) for each in value), key=json.dumps)
+        return sorted((_sorted(each) for each in value), key=partial(json.dumps, sort_keys=True))
     return value
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from authz.server.sts_process import StsProcess
 from lab.ca import Authority
 from lab.config_builder import LAB
 from lab.mesh import AUDIENCE, ORCHESTRATOR, TRAVEL
+from support.scraped import scraped, tabled
 from support.sts_server import TokenServiceProcess, TokenServiceWorld, noted
 from support.world import wait_until
 
@@ -120,6 +122,28 @@ def test_a_flood_of_one_agent_harms_no_other(world: TokenServiceWorld) -> None:
         assert process.server.status().statuses[429] == len(refused)
 
 
+def test_refused_clients_fill_no_audit_log(
+    world: TokenServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refused certificate ends its connection, and all together have one agent's share."""
+    monkeypatch.setattr("authz.adapters.sts.shares.BURST", 3.0)
+    monkeypatch.setattr("authz.adapters.sts.shares.RATE_A_SECOND", 0.001)
+    stranger = world.authority.issue("spiffe://other.example/ns/agents/sa/x")
+    request = _PART + b"content-length: 3\r\n\r\na=b"
+    with world.serving():
+        for _ in range(6):
+            with world.connect(stranger) as connection:
+                connection.sendall(request * 2)  # the second is one too many
+                answers = b"".join(iter(partial(connection.recv, 4096), b""))
+            assert answers.count(b"HTTP/1.1 401") == 1
+            assert b'"invalid_client"' in answers
+        with world.client() as agent:
+            assert world.exchange(agent).status_code == 200
+        wait_until(lambda: len(world.audit_records()) >= 4)
+    reasons = [record["reason"] for record in world.audit_records()]
+    assert reasons == [*["agent_untrusted_domain"] * 3, ""]
+
+
 def test_a_new_certificate_needs_no_restart(world: TokenServiceWorld) -> None:
     """A renewed certificate is shown to the next client; requests go on meanwhile."""
     with world.serving(), world.client() as agent:
@@ -188,7 +212,6 @@ def test_a_config_is_reloaded_and_a_broken_one_is_not(world: TokenServiceWorld) 
 
 def test_a_stop_answers_what_has_begun(world: TokenServiceWorld) -> None:
     """SIGTERM ends the process with status 0; each answer that came is whole, and recorded."""
-    service = TokenServiceProcess(world)
     stop = threading.Event()
     answers: list[httpx.Response] = []
 
@@ -202,25 +225,25 @@ def test_a_stop_answers_what_has_begun(world: TokenServiceWorld) -> None:
                 time.sleep(0.06)  # no faster than an agent may
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    wait_until(lambda: len(answers) > 10)
-    service.process.signal(signal.SIGTERM)
-    status = service.process.wait(60)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert status == 0
+    with TokenServiceProcess(world) as service:
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(lambda: sum(answer.status_code == 200 for answer in answers) > 10)
+            service.process.signal(signal.SIGTERM)
+            assert service.process.wait() == 0
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
     issued = sum(answer.status_code == 200 for answer in answers)
-    assert issued > 10
     allowed = [record for record in world.audit_records() if record["decision"] == "allow"]
     assert len(allowed) >= issued
 
 
 def test_hup_reloads_and_reopens(world: TokenServiceWorld) -> None:
     """SIGHUP reopens the audit file, for rotation, and the process goes on."""
-    service = TokenServiceProcess(world)
-    with world.client() as agent:
+    with TokenServiceProcess(world) as service, world.client() as agent:
         assert world.exchange(agent).status_code == 200
         wait_until(world.audit_records)
         world.audit_path.rename(world.folder / "rotated.jsonl")
@@ -228,7 +251,6 @@ def test_hup_reloads_and_reopens(world: TokenServiceWorld) -> None:
         wait_until(lambda: '"config taken"' in service.process.log.read_text())
         assert world.exchange(agent).status_code == 200
         wait_until(world.audit_records)
-    service.process.stop()
 
 
 def test_it_says_why_it_can_not_start(world: TokenServiceWorld) -> None:
@@ -264,6 +286,23 @@ def test_operators_see_its_state(world: TokenServiceWorld) -> None:
         'authz_signing_keys{use="current"} 1.0',
     ):
         assert sample in metrics
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["prometheus", "openmetrics"])
+def test_the_table_is_what_is_exported(world: TokenServiceWorld, is_open: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """FAMILIES and a scrape hold the same families of the service, and it has no others."""
+    consents = world.folder / "consents.jsonl"
+    consents.touch()
+    world.write_config(LAB.with_(("consents",), {"file": str(consents)}))
+    with world.serving() as process, world.client() as agent:
+        world.exchange(agent)
+        found = scraped(process.metrics.registry, is_open=is_open)
+    own, shared = tabled(of_token_service=True), tabled(of_token_service=False)
+    assert {name: family for name, family in found.items() if name not in shared} == own
+    for name, (kind, labels, text) in found.items():
+        known_kind, known_labels, known_text = {**own, **shared}[name]
+        assert (kind, text) == (known_kind, known_text)
+        assert labels <= known_labels  # nothing happened yet in some
 
 
 def test_a_record_tells_what_was_issued(world: TokenServiceWorld) -> None:

@@ -41,3 +41,14 @@ def of_base(kind: str) -> Manifest:
     found = [one for file in BASE.glob("*.yaml") for one in documents(file.read_text())]
     (manifest,) = [one for one in found if one["kind"] == kind]
     return manifest
+
+
+def pod() -> Manifest:
+    """Return the spec of the base's pod."""
+    return dict(of_base("Deployment")["spec"]["template"]["spec"])
+
+
+def container() -> Manifest:
+    """Return the base's container."""
+    (only,) = pod()["containers"]
+    return dict(only)

@@ -76,15 +76,15 @@ def as_grafana(query: str) -> str:
 
 
 class Prometheus(AbstractContextManager["Prometheus"]):
-    """A Prometheus that scrapes one server, with the rules that we ship."""
+    """A Prometheus that scrapes our processes, with the rules that we ship."""
 
-    def __init__(self, folder: Path, target: str) -> None:
-        """Start it."""
+    def __init__(self, folder: Path, *targets: str) -> None:
+        """Start it; ``targets`` are admin addresses."""
         config = {
             "global": {"scrape_interval": _STEP, "evaluation_interval": "1s"},
             "rule_files": [str(RULES)],
             "scrape_configs": [
-                {"job_name": "authz", "static_configs": [{"targets": [target]}]},
+                {"job_name": "authz", "static_configs": [{"targets": [*targets]}]},
             ],
         }
         file = folder / "prometheus.yml"
@@ -114,9 +114,9 @@ class Prometheus(AbstractContextManager["Prometheus"]):
         return dict(answer["data"])
 
     def last_scrape(self) -> str:
-        """Return what became of the last scrape, in Prometheus' words."""
+        """Return what became of the last scrape of each target, in Prometheus' words."""
         found = self.get("targets")["activeTargets"]
-        keys = ("health", "lastScrapeDuration", "lastError")
+        keys = ("scrapeUrl", "health", "lastScrapeDuration", "lastError")
         return str([{key: one[key] for key in keys} for one in found])
 
     def query(self, query: str) -> list[Any]:

@@ -174,8 +174,13 @@ class TokenServiceWorld(AbstractContextManager["TokenServiceWorld"]):
         self._opened.close()
 
 
-class TokenServiceProcess:
-    """`authz sts` as a process of its own."""
+class TokenServiceProcess(AbstractContextManager["TokenServiceProcess"]):
+    """`authz sts` as a process of its own.
+
+    Attributes:
+        process: the process.
+        admin: its admin address.
+    """
 
     def __init__(self, world: TokenServiceWorld) -> None:
         """Start it, and wait until it issues tokens."""
@@ -188,6 +193,11 @@ class TokenServiceProcess:
         self.process.wait_until(lambda: bool(logged(self.process.log, "listen")))
         address = logged(self.process.log, "listen")[-1]
         world.url = f"https://localhost:{address.rpartition(':')[2]}"
+        self.admin = logged(self.process.log, "admin")[-1]
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.process.stop()
 
 
 def noted(response: httpx.Response) -> httpx.Response:

@@ -21,6 +21,8 @@ from lab.issuer import Issuer, JwksServer, SigningKey
 from lab.live_files import whole_records
 from lab.mesh import Mesh
 from lab.sts import ISSUER
+from support.audit_schema import require_valid_file
+from support.canary import canary
 from support.exchange_issuer import CLIENT, SECRET, ExchangeIssuer
 from support.world import wait_until
 
@@ -83,6 +85,14 @@ class TwoIssuers:
 
         wait_until(found)
         return found()[0]
+
+    def require_quiet(self) -> None:
+        """Look for tokens in what both processes tell, and hold their records to the schema."""
+        server = self.mesh.servers[0]
+        for metrics in (self.mesh.sts.metrics(), server.get("/metrics")[1]):
+            canary.note("/metrics", metrics.encode())
+        for audit in (self.mesh.sts.audit, server.audit):
+            require_valid_file(audit)
 
     def asked_about(self, token: str) -> bool:
         """Tell whether the partner was asked to exchange this token."""

@@ -30,7 +30,7 @@ HOST = "mcp.corp.example"
 BALANCE = "/finance/balance"
 READ = "balance:read"
 # The headers of an allow that may hold tokens.
-CREDENTIALS = ("x-agent-assertion", "x-decision", "authorization")
+CREDENTIALS = ("x-agent-assertion", "x-decision", "authorization", "x-access-token")
 # For what comes by itself, and at once on a quiet machine. It is no measure of how soon that is: on
 # a busy one everything takes ten times as long. It is less than what a test may take in all.
 PATIENCE_SECONDS: Final = 60.0

@@ -34,7 +34,7 @@ def test_the_demo_is_plain_when_piped() -> None:
     result = demo()
 
     assert result.returncode == 0, result
-    assert result.stdout.rstrip().endswith("57 of 57 as expected")
+    assert result.stdout.rstrip().endswith("58 of 58 as expected")
     assert "\x1b" not in result.stdout
 
 

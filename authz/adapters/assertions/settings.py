@@ -11,13 +11,18 @@ from authz.core.settings import Duration, MisfitError, PortExists
 from authz.core.urls import check_url, is_plaintext
 
 HEADER: Final = "assertion"  # its name after the prefix of the identity headers
-# What requests have a use for of their own, whoever sends them.
+# What requests have a use for of their own, whoever sends them, and what proxies write or obey.
 _TAKEN: Final = frozenset(
     {
-        *("host", "content-length", "transfer-encoding", "connection", "keep-alive", "te"),
-        *("proxy-connection", "trailer", "upgrade", "content-type", "content-encoding", "accept"),
-        *("cookie", "user-agent", "origin", "dpop", "traceparent", "tracestate", "x-request-id"),
+        *("host", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"),
+        *("accept", "cookie", "user-agent", "origin", "referer", "date", "range", "expect", "via"),
+        *("cache-control", "dpop", "traceparent", "tracestate", "baggage", "x-request-id"),
+        *("forwarded", "x-real-ip", "last-event-id"),
     }
+)
+_TAKEN_BEGINNINGS: Final = (
+    *("accept-", "content-", "if-", "proxy-", "sec-", "mcp-", "x-forwarded-", "x-envoy-"),
+    *("x-original-", "x-rewrite-", "x-http-method", "x-b3-", "grpc-"),
 )
 
 
@@ -59,7 +64,7 @@ class AssertionSettings(SigningSettings):
 
     @model_validator(mode="after")
     def _is_free(self) -> Self:
-        if self.header in _TAKEN:
+        if self.header is not None and has_another_use(self.header):
             raise MisfitError("requests have another use for it: choose another name", "header")
         return self
 
@@ -75,6 +80,11 @@ class AssertionSettings(SigningSettings):
         if is_plaintext(self.issuer) and not self.insecure:
             raise MisfitError("must be an https:// URL, or set insecure: true", "issuer")
         return self
+
+
+def has_another_use(name: str) -> bool:
+    """Tell whether a header of this name means something to servers or proxies already."""
+    return name in _TAKEN or name.startswith(_TAKEN_BEGINNINGS)
 
 
 def assertion_header(settings: AssertionSettings | None, prefix: str) -> str:

@@ -134,19 +134,20 @@ class TokenExchanger:
         end = min(kept.good_until, question.ends_at)
         is_renewed = end > kept.renew_at
         until = min(end, max(kept.renew_at, now + _RENEWING_SECONDS)) if is_renewed else end
-        handed = kept.handed
-        if handed is not None and now < handed.good_until <= until:
+        handed, header = kept.handed, self._token.header
+        # What an earlier version of the settings handed out may be for another header.
+        if handed is not None and handed.header == header and now < handed.good_until <= until:
             return handed
         upstream = allow.upstream
-        kept.handed = UpstreamCredential(
-            self._token.header,
+        made = kept.handed = UpstreamCredential(
+            header,
             f"Bearer {kept.value}",
             until,
             kept.credential_id,
             UpstreamToken.EXCHANGE,
             upstream.audience or upstream.resource,
         )
-        return kept.handed
+        return made
 
 
 class Exchanges:

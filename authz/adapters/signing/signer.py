@@ -168,7 +168,8 @@ def _plan(
         if fault := _shared_key(files, place):
             raise SigningKeyError(fault)
     stages[0] = replace(stages[0], begins=-inf)
-    kept = kept_seconds(lifetime_seconds)
+    # Tokens of a longer lifetime, which the settings had before, are still in force.
+    kept = max(kept_seconds(lifetime_seconds), 0.0 if before is None else before.kept_seconds)
     return SigningPlan(settings, tuple(files), Timeline(tuple(stages)), kept)
 
 

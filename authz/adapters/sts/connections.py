@@ -5,6 +5,7 @@ All of it runs in the loop's thread.
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -92,7 +93,8 @@ class Connections:
         if not idle:
             return False
         unknown = (connection for connection in idle if not connection.agent)
-        victim = next(unknown, None) or max(idle, key=self._of_same_agent)
+        of_agent = Counter(connection.agent for connection in self._open)
+        victim = next(unknown, None) or max(idle, key=lambda each: of_agent[each.agent])
         self.discard(victim)
         victim.abort()
         return True
@@ -103,9 +105,6 @@ class Connections:
         for connection in shaking[: max(0, len(shaking) - limit)]:
             self.discard(connection)
             connection.abort()
-
-    def _of_same_agent(self, connection: Connection) -> int:
-        return sum(other.agent == connection.agent for other in self._open)
 
     def sweep(self, now: float) -> None:
         """End the connections whose time has run out."""

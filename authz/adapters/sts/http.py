@@ -34,6 +34,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 # Verifiers keep the keys for minutes: a key is published long before it signs.
 _DOCUMENT_SECONDS: Final = 300
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NOBODY: Final = ""  # in whose share clients are refused; no agent's name
 _log: Final = logging.getLogger("authz.sts")
 _T = TypeVar("_T")
 Submit = Callable[..., None]
@@ -137,6 +138,8 @@ class TokenRequests:
             connection.end = time.monotonic() + IDLE_SECONDS
         self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
         response = response_of(reply)
+        if reply.status == replies.BAD_CERTIFICATE.status:
+            response.force_close()  # its certificate stays what it is; another needs a handshake
         if not request.can_read_body:
             return response
         if not request.content.is_eof():
@@ -175,7 +178,7 @@ class TokenRequests:
                 proof = request.headers.get("dpop")
                 return await self._run(self._endpoint.answer, form, proof, known.agent)
         except Denied as denied:
-            return await self._run(self._endpoint.refuse_client, denied)
+            return await self._refused(denied)
         except TooFastError:
             return replies.TOO_FAST
         except FullError:
@@ -193,6 +196,14 @@ class TokenRequests:
         known = connection.known = await self._run(self._check, pems)
         connection.agent = known.agent.spiffe_id.text
         return known
+
+    async def _refused(self, denied: Denied) -> Reply:
+        """Refuse a client for its certificate, on record as long as all such have a share left."""
+        try:
+            with self.shares.request(_NOBODY, time.monotonic()):
+                return await self._run(self._endpoint.refuse_client, denied)
+        except (TooFastError, FullError):  # a flood must not fill the audit log
+            return replies.BAD_CERTIFICATE
 
     async def _run(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Do work in a thread of the pool, and return its result. Raises what it raises."""

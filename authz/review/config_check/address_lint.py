@@ -10,6 +10,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from authz.adapters.admin_settings import AdminSettings
+from authz.adapters.sts_settings import StsAdminSettings
 from authz.config import Config, Place, dotted
 from authz.core.extras import missing_extra
 from authz.transports.address_faults import UNIX, are_same, find_fault, find_obstacle
@@ -17,6 +19,7 @@ from authz.transports.address_faults import UNIX, are_same, find_fault, find_obs
 Found = Iterator[tuple[Place, str]]
 _LOCAL: Final = "localhost"
 _ADMIN: Final[Place] = ("admin", "listen")
+_STS_ADMIN: Final[Place] = ("sts", "admin", "listen")
 _SIGNALS: Final[Place] = ("signals", "listen")
 _KEYS: Final[Place] = ("assertions", "listen")
 
@@ -55,12 +58,13 @@ def address_warnings(config: Config) -> Found:
     if server.tls is not None and all(address.startswith(UNIX) for address in server.listen):
         message = "unix sockets have no TLS, and server.listen has no other address: leave tls out"
         yield ("server", "tls"), message
-    if not config.admin.exposed and not _is_local(config.admin.listen):
-        message = (
-            "others may reach it, and it has no authentication: listen on loopback, or keep it to "
-            "operators by a network policy or firewall and say so by exposed: true"
-        )
-        yield _ADMIN, message
+    for place, admin in _admins(config):
+        if not admin.exposed and not _is_local(admin.listen):
+            message = (
+                "others may reach it, and it has no authentication: listen on loopback, or keep it "
+                "to operators by a network policy or firewall and say so by exposed: true"
+            )
+            yield place, message
     signals = config.signals
     if signals is not None and signals.insecure and not _is_local(signals.listen):
         message = (
@@ -106,6 +110,12 @@ def _folders(config: Config) -> Iterator[tuple[Place, Path]]:
             yield ("server", "listen", at), Path(address.removeprefix(UNIX)).parent
 
 
+def _admins(config: Config) -> Iterator[tuple[Place, AdminSettings | StsAdminSettings]]:
+    yield _ADMIN, config.admin
+    if config.sts is not None:
+        yield _STS_ADMIN, config.sts.admin
+
+
 def _bound(config: Config) -> Iterator[tuple[Place, str, str]]:
     """Yield the place of each address to bind, the address, and its user, for a message."""
     yield _ADMIN, config.admin.listen, ""
@@ -115,7 +125,7 @@ def _bound(config: Config) -> Iterator[tuple[Place, str, str]]:
         yield _KEYS, config.assertions.listen, ""
     if config.sts is not None:
         yield ("sts", "listen"), config.sts.listen, ""
-        yield ("sts", "admin", "listen"), config.sts.admin.listen, ""
+        yield _STS_ADMIN, config.sts.admin.listen, ""
     for number in range(config.server.workers):
         title = f"worker {number} " if config.server.workers > 1 else ""
         for at, address in enumerate(config.server.of_worker(number).listen):

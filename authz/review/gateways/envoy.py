@@ -98,7 +98,7 @@ def _names(config: Config) -> dict[str, str]:
     allowed = "|".join(map(_alike, (f"{prefix}*", *config.headers.remove, *own)))
     return {
         _SPELLINGS: f'regex: "{"[^a-z0-9]+".join(words)}[^a-z0-9].*"',
-        _ALLOWED: f'regex: "{allowed}|{config.token.header}|dpop"',
+        _ALLOWED: f'regex: "{allowed}|{_alike(config.token.header)}|dpop"',
         _BUNDLE: "".join(map(_bundle, config.trust_domains)),
     }
 

@@ -13,7 +13,7 @@ from authz.core.policy import AgentSettings, PrincipalMatch, PrincipalSettings, 
 from authz.core.policy.claim_match import HeldClaims
 from authz.core.policy.policy import Policy
 from authz.core.policy.query import PolicyQuery
-from authz.core.policy.requirements import Requirement
+from authz.core.policy.requirement import Requirement
 from authz.core.reads import NOTHING, Reads, UndeclaredReadError
 from authz.core.reason import Denied
 from authz.core.request import Operation, Request

@@ -7,11 +7,13 @@ import pytest
 from authz.cli import main
 from authz.config import load
 from authz.review.config_check import sts_lint
+from authz.review.config_check.address_lint import address_warnings
 from authz.review.config_check.sts_lint import sts_warnings
 from lab.config_builder import LAB, ConfigBuilder
 from lab.mesh import ISSUER, RETIRED, STRANGER, TRAVEL
 from support.sts_server import STS, TokenServiceWorld
 
+ADMIN = ("sts", "admin", "listen")
 _OWN = f"- {{issuer: {STS}, keys: {{jwks_uri: {STS}/jwks.json}}, audiences: [{STS}]}}"
 
 
@@ -52,6 +54,16 @@ def test_a_rule_that_gives_nothing(
         [("sts", *path, 0)],
         [("sts", *path, 0), ("sts", *path, 1)],  # as a scope it is unknown as well
     )
+
+
+@pytest.mark.parametrize(("rest", "expected"), [({}, [ADMIN]), ({"exposed": True}, [])])
+def test_an_admin_address_that_others_reach(
+    world: TokenServiceWorld, rest: dict[str, bool], expected: list[tuple[str, ...]]
+) -> None:
+    """As the server's: it has no authentication, and pods' probes need it."""
+    world.write_config(LAB.with_(("sts", "admin"), {"listen": "0.0.0.0:9195", **rest}))
+
+    assert [place for place, _ in address_warnings(load(world.config_path))] == expected
 
 
 def test_tokens_for_whoever_has_them(world: TokenServiceWorld) -> None:

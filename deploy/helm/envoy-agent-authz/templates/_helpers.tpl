@@ -89,6 +89,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if and (hasSuffix ":9193" $signals) (not .Values.signals.enabled) (not (hasPrefix "127." $signals)) -}}
 {{- fail "config.signals.listen is set, and signals.enabled is false: the Service has no port for signals" -}}
 {{- end -}}
+{{- $assertions := $config.assertions | default dict -}}
+{{- $keys := toString ($assertions.listen | default "") -}}
+{{- if and .Values.assertions.enabled (or (not (hasSuffix ":9194" $keys)) (hasPrefix "127." $keys) (hasPrefix "localhost:" $keys)) -}}
+{{- fail (printf "config.assertions.listen is %q: upstreams fetch keys from port 9194, as in 0.0.0.0:9194" $keys) -}}
+{{- end -}}
+{{- if and (hasSuffix ":9194" $keys) (not .Values.assertions.enabled) (not (hasPrefix "127." $keys)) -}}
+{{- fail "config.assertions.listen is set, and assertions.enabled is false: the Service has no port for its keys" -}}
+{{- end -}}
 {{- $sts := $config.sts | default dict -}}
 {{- if and .Values.sts.enabled (or (not (hasSuffix ":9443" (toString ($sts.listen | default "")))) (hasPrefix "127." (toString ($sts.listen | default "")))) -}}
 {{- fail (printf "config.sts.listen is %q: agents ask port 9443, as in 0.0.0.0:9443" (toString ($sts.listen | default ""))) -}}
