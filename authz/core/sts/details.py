@@ -5,7 +5,7 @@ used for: the next agent gets them only if it asks, and the principal consents t
 restrict the token, and are never lost on the way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from authz.core.approval import DETAILS, same_json
@@ -27,7 +27,7 @@ def granted_details(
     held = _restricting(subject)
     if not held:
         return asked  # of the rule's types, or the rule would not fit
-    if not all(isinstance(each, dict) and each.get("type") in types for each in held):
+    if not all(isinstance(each, dict) and _of(each, types) for each in held):
         raise _denied("the subject token has authorization_details that the rule does not list")
     if not all(any(same_json(each, one) for one in held) for each in asked):
         raise _denied("not among the authorization_details of the subject token")
@@ -43,8 +43,9 @@ def _restricting(subject: Subject) -> list[Any]:
     return [each for each in held if not (isinstance(each, dict) and _of(each, approving))]
 
 
-def _of(element: Mapping[str, Any], types: tuple[str, ...]) -> bool:
-    return element.get("type") in types
+def _of(element: Mapping[str, Any], types: Collection[str]) -> bool:
+    kind = element.get("type")
+    return isinstance(kind, str) and kind in types
 
 
 def _denied(detail: str) -> TokenRequestDenied:

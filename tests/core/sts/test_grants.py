@@ -320,9 +320,10 @@ def test_a_subject_tokens_details_are_never_lost() -> None:
             ORCHESTRATOR, token, audience=AT_TRAVEL, authorization_details=asked
         )
         assert refused.error is OAuthError.INVALID_DETAILS
-    unlisted = service.token(authorization_details=[{"type": "payment"}])
-    refused = service.refuse(ORCHESTRATOR, unlisted, audience=AT_TRAVEL)
-    assert refused.error is OAuthError.INVALID_DETAILS
+    for kind in ("payment", [CALL], {CALL: 1}, None):
+        unlisted = service.token(authorization_details=[{"type": kind}])
+        refused = service.refuse(ORCHESTRATOR, unlisted, audience=AT_TRAVEL)
+        assert refused.error is OAuthError.INVALID_DETAILS
 
 
 def test_approvals_of_a_subject_token_go_on_only_if_asked_for() -> None:
