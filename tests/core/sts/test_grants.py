@@ -302,6 +302,7 @@ def test_authorization_details_need_consent_to_that_call() -> None:
         authorization_details='[{"type": "https://corp.example/call", "amount": 501}]',
     )
     assert refused.error is OAuthError.CONSENT_REQUIRED
+    assert refused.words == "the principal has not consented to this"
 
 
 def test_a_subject_tokens_details_are_never_lost() -> None:
