@@ -61,7 +61,9 @@ def test_nothing_is_shared_with_access_tokens(
     """Neither the name nor a key: a server that does not compare typ would confuse them."""
     path, keys = write_config(tmp_path), [{"file": "a.pem"}]
     service = {
-        "issuer": "https://authz.corp.example", "listen": "127.0.0.1:9443", "keys": keys,
+        "issuer": "https://authz.corp.example",
+        "listen": "127.0.0.1:9443",
+        "keys": keys,
         "tls": {"certificate": "c.pem", "private_key": "k.pem", "client_ca": "ca.pem"},
         "rules": [{"name": "r", "agents": [TRAVEL], "audiences": ["a"], "scopes": ["s"]}],
     }
