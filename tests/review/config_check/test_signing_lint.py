@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from authz.cli import main
-from authz.config import load_text
-from authz.review.config_check.signing_lint import signing_warnings
 from lab.config_builder import LAB, ConfigBuilder
-from lab.mesh import ISSUER, TRAVEL
+from lab.mesh import ISSUER
 from support.signing import pem
 from support.verbs import edit, write_config
 
@@ -53,28 +51,6 @@ def test_good_keys_are_not_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
         {"file": key(tmp_path, "c.pem"), "signs_from": from_now(hours=2)},
     ]
     assert told(tmp_path, capsys, keys=keys) == ""
-
-
-def test_nothing_is_shared_with_access_tokens(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Neither the name nor a key: a server that does not compare typ would confuse them."""
-    path, keys = write_config(tmp_path), [{"file": "a.pem"}]
-    service = {
-        "issuer": "https://authz.corp.example",
-        "listen": "127.0.0.1:9443",
-        "keys": keys,
-        "tls": {"certificate": "c.pem", "private_key": "k.pem", "client_ca": "ca.pem"},
-        "rules": [{"name": "r", "agents": [TRAVEL], "audiences": ["a"], "scopes": ["s"]}],
-    }
-    given = {"issuer": "https://authz.corp.example", "insecure": True, "keys": keys}
-    edit(path, LAB.with_(("sts",), service).with_(("assertions",), given))
-    config = load_text(path.read_bytes(), "c.yaml")
-    warnings = dict(signing_warnings(config, datetime.now(UTC)))
-    assert "access tokens have the same iss" in warnings["assertions", "issuer"]
-    assert "give each its own keys" in warnings["assertions", "keys", 0, "file"]
-    text = told(tmp_path, capsys, keys=[{"file": key(tmp_path, "a.pem")}], issuer=ISSUER)
-    assert "assertions.issuer: access tokens have the same iss" in text
 
 
 def test_moments_that_are_too_soon_or_long_past(
