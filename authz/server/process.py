@@ -217,9 +217,8 @@ class ServerProcess:
 
         Raises BuildError, KeyStoreError: then the old config stays in force.
         """
-        self._publication.prepare(config)
-        version = self._parts.reconfigure(config, candidate)
-        self._publication.take(config)
+        with self._publication.taking(config):
+            version = self._parts.reconfigure(config, candidate)
         if _fixed(config) != _fixed(self._config):
             _log.warning(
                 "changes to %s and %s take effect at the next start",
