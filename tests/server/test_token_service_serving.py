@@ -96,6 +96,25 @@ def test_silent_handshakes_keep_nobody_out(
             connection.close()
 
 
+def test_a_flood_of_one_host_keeps_no_other_out(
+    world: TokenServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections of one address that wait for their handshakes leave every second one to others.
+
+    In the order of their arrival, all of them would come before the agent's.
+    """
+    monkeypatch.setattr("authz.adapters.sts.server.HANDSHAKES_A_SECOND", 5.0)
+    with world.serving() as process:
+        port = int(world.url.rpartition(":")[2])
+        source = ("127.0.0.2", 0)
+        flood = [socket.create_connection(("127.0.0.1", port), 60, source) for _ in range(100)]
+        with world.client() as agent:
+            assert world.exchange(agent).status_code == 200
+        assert process.server.status().connections < 50
+        for connection in flood:
+            connection.close()
+
+
 def test_many_clients_get_their_tokens(world: TokenServiceWorld) -> None:
     """Many agents at once get a token each, and no two the same."""
     with world.serving(), ThreadPoolExecutor(8) as pool:
