@@ -198,6 +198,14 @@ def test_a_ca_that_is_no_longer_trusted_counts_no_more(world: TokenServiceWorld)
         wait_until(lambda: world.exchange(agent).status_code == 401)
 
 
+def test_a_token_ends_with_the_chain_of_its_client(world: TokenServiceWorld) -> None:
+    """A certificate that outlives its CA is good, and binds a token, until that CA's end."""
+    short = Authority(world.folder / "short", "short", lifetime_seconds=100)
+    world.write_config(LAB.with_(("sts", "tls", "client_ca"), str(short.path)))
+    with world.serving(), world.client(short.issue(ORCHESTRATOR)) as agent:
+        assert world.exchange(agent).json()["expires_in"] <= 100
+
+
 def test_a_ca_of_another_domain_vouches_for_no_agent_of_ours(world: TokenServiceWorld) -> None:
     """A CA that names its trust domain makes no agents of another, though its file is trusted."""
     partner = Authority(world.folder / "other", "other", spiffe_id="spiffe://partner.example")
