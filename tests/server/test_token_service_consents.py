@@ -144,7 +144,7 @@ def test_one_token_for_one_call(
 ) -> None:
     """Consent to one call, once, gives one token with this call, of many that are asked for."""
     flags = ("--details", json.dumps(CALL), "--audience", AUDIENCE, "--scope", READ)
-    give(world, "alice", *flags, "--once", "--for", "1h")
+    name = give(world, "alice", *flags, "--for", "1h")
     other = {**CALL, "arguments": {"amount": 621}}
     refused = ask(world, agent, "alice", authorization_details=json.dumps([other]))
     assert error(refused) == (400, "consent_required")
@@ -160,8 +160,28 @@ def test_one_token_for_one_call(
     assert len(given) == 1
     assert {error(each) for each in answers if each is not given[0]} == {(400, "consent_required")}
     claims = jwt.decode(given[0].json()["access_token"], options={"verify_signature": False})
-    assert claims["authorization_details"] == [CALL]
+    [element] = claims["authorization_details"]
+    assert element.keys() - CALL.keys() == {"jti", "iat", "exp"}
+    assert element["jti"].startswith(name)
+    assert given[0].json()["authorization_details"] == [element]
     assert "alice" not in (world.folder / "consents.jsonl").read_text()
+    capsys.readouterr()
+
+
+def test_many_tokens_for_one_call(
+    world: TokenServiceWorld, agent: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a consent is for many tokens, what they approve has one name, of the consent's own."""
+    flags = ("--details", json.dumps(CALL), "--audience", AUDIENCE, "--scope", READ)
+    name = give(world, "alice", *flags, "--many-tokens", "--for", "1h")
+    answers = [ask(world, agent, "alice", authorization_details=json.dumps([CALL])) for _ in "ab"]
+    [first], [second] = (each.json()["authorization_details"] for each in answers)
+    assert first == second
+    assert first["jti"].startswith(name)
+    assert 3500 < first["exp"] - first["iat"] <= 3600
+    own = {**CALL, "jti": "another", "iat": first["iat"], "exp": first["exp"]}
+    refused = ask(world, agent, "alice", authorization_details=json.dumps([own]))
+    assert error(refused) == (400, "invalid_authorization_details")
     capsys.readouterr()
 
 
