@@ -34,6 +34,7 @@ from authz.core.needs import Need
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SpiffeId
 from authz.core.sts.errors import OAuthError, TokenRequestDenied
+from authz.core.sts.new_token import TOKEN_TYPE
 from authz.core.sts.outcome import Issue, Outcome, Refuse, TokenFacts
 from authz.core.sts.request import MAX_PARAMETERS, TokenRequest, read_request
 from authz.core.sts.service import TokenService, refusal
@@ -43,7 +44,6 @@ from authz.edge.ids import new_decision_id
 from authz.edge.learning import MAX_ROUNDS, Learner, LearnError
 
 WAIT_SECONDS: Final = 5.0  # for keys, issuers and the store: agents wait longer, if need be, anew
-TOKEN_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
 _TOKEN_ID_BYTES: Final = 16
 _NOBODY: Final = Agent(SpiffeId.parse("spiffe://unknown/client"))
 _log: Final = logging.getLogger("authz.sts")
