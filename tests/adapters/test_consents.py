@@ -25,7 +25,7 @@ from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import Store
 from authz.core.consents import READER, Consent, Consents
 from authz.core.reason import Denied, Reason
-from authz.core.sts.consent import ConsentAsked, ConsentFound
+from authz.core.sts.consent import ConsentAsked, ConsentFound, ConsentToCall
 from support.consent_model import is_covered
 from support.redis_server import RedisServer
 from support.shaky_store import ShakyStore
@@ -47,8 +47,21 @@ def consent(**members: Any) -> Consent:
 
 def once(**members: Any) -> Consent:
     """A consent for a single token, given now."""
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return consent(once=True, since=since, **members)
+    return consent(once=True, since=moment(), **members)
+
+
+def moment(hours: float = 0) -> str:
+    """A time from now on, in whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + hours * 3600))
+
+
+def to_calls(*consents: Consent) -> tuple[ConsentToCall, ...]:
+    """What names the approvals that these consents are."""
+    return tuple(
+        ConsentToCall(each.digest, each.since.timestamp(), each.until_seconds)
+        for each in consents
+        if each.since is not None
+    )
 
 
 def answered(sources: ConsentSources, asked: ConsentAsked = WANTED) -> ConsentFound | Reason:
@@ -156,9 +169,12 @@ def test_an_old_look_says_nothing(path: Path) -> None:
 def test_each_detail_needs_a_consent(path: Path) -> None:
     """Two calls need two consents; one that may be used once is not for two calls alike."""
     calls = [{"type": "t", "amount": amount} for amount in (1, 2)]
-    first = once(audiences=["a"], authorization_details=[calls[0]])
+    first = once(audiences=["a"], authorization_details=[calls[0]], until=moment(hours=2))
     second = consent(
-        audiences=["a"], authorization_details=[calls[1]], until="2039-01-01T00:00:00Z"
+        audiences=["a"],
+        authorization_details=[calls[1]],
+        since=moment(),
+        until=moment(hours=1),
     )
     path.write_bytes(lines(first, second))
     sources, asked = of_file(path), ConsentAsked("i", "alice", AGENT, ("a",), frozenset())
@@ -168,8 +184,11 @@ def test_each_detail_needs_a_consent(path: Path) -> None:
 
     whose = asked.issuer, asked.subject, asked.agent, asked.audiences, asked.scopes
     assert found(*calls) == ConsentFound(
-        f"{first.id} {second.id}", second.until_seconds, (first.digest,)
+        f"{first.id} {second.id}", second.until_seconds, (first.digest,), to_calls(first, second)
     )
+    again = found(calls[1], calls[1])
+    assert isinstance(again, ConsentFound)
+    assert again.calls == to_calls(second, second)  # so that both elements are one approval
     assert found(calls[0], calls[0]) is Reason.APPROVAL_REQUIRED
     assert found(*calls, {"type": "t"}) is Reason.APPROVAL_REQUIRED
     assert found() is Reason.APPROVAL_REQUIRED
@@ -287,7 +306,7 @@ def test_while_the_store_is_away_there_is_no_consent(path: Path) -> None:
 
 def later(**members: Any) -> Consent:
     """A consent for a single token, given when a store that was just made has its memory."""
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    since = moment(hours=1)
     return consent(once=True, since=since, **members)
 
 
