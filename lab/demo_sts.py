@@ -164,13 +164,13 @@ def story(mesh: Mesh) -> list[Line]:
     ]  # fmt: skip
 
 
-def consent(sts: TokenService, call: dict[str, Any]) -> None:
-    """Let Alice consent to one call, by the verb. Raises CalledProcessError."""
+def consent(sts: TokenService, call: dict[str, Any], *flags: str) -> None:
+    """Let Alice consent to one call, by the verb, with more flags. Raises CalledProcessError."""
     command = [
         *(sys.executable, "-m", "authz", "consent", str(sts.config)),
         *("--issuer", lab.ISSUER, "--subject", "alice", "--agent", TRAVEL),
         *("--audience", trips.RESOURCE, "--scope", trips.BOOK, "--for", "10m"),
-        *("--details", json.dumps(call), "--once"),  # else each token would approve a call more
+        *("--details", json.dumps(call), *flags),
     ]
     subprocess.run(command, check=True, capture_output=True)
 

@@ -21,7 +21,8 @@ the top level of a JWT (RFC 9396 section 9.1) or of an introspection answer (sec
 - ``jti``, ``iat``, ``exp``: of the approval itself, all three or none, as in RFC 7519. Without
   them the approval is as old as its token, ends with it, and is used up with the token's ``jti``.
   An approval that outlives its token, as one that is put into refreshed tokens, needs them: else
-  each of these tokens is a further approval.
+  each of these tokens is a further approval. The token service (``authz.core.sts``) puts in those
+  of the consent by which it makes a token.
 
 A further member might narrow what was approved, so an element that has one approves nothing.
 """
@@ -41,9 +42,12 @@ from authz.core.strict_json import StrictJsonError, loads
 DETAILS: Final = "authorization_details"  # the claim
 MAX_ELEMENTS: Final = 16  # of a token that are looked at; each is compared with the call
 MAX_LISTED: Final = 16  # locations or actions of an element
-_OWN: Final = ("jti", "iat", "exp")
-_MEMBERS: Final = frozenset({"type", "locations", "actions", "identifier", "arguments", *_OWN})
+OWN_MEMBERS: Final = frozenset({"jti", "iat", "exp"})  # of the approval itself
+_MEMBERS: Final = frozenset(
+    {"type", "locations", "actions", "identifier", "arguments", *OWN_MEMBERS}
+)
 MAX_OWN_SECONDS: Final = 366 * 86400.0  # from iat to exp: a use is remembered for as long
+_AHEAD_SECONDS: Final = 120.0  # that the issuer's clock may be
 _EXACT: Final = 2**53  # above it, floating-point numbers that are written differently are equal
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _NONE: Final[Mapping[str, Any]] = {}
@@ -166,6 +170,8 @@ class Approval:
         """
         if self.expires_at and now >= self.expires_at:
             raise ApprovalError("it has ended")
+        if self.issued_at > now + _AHEAD_SECONDS:  # its use before then could be forgotten
+            raise ApprovalError("it is issued in the future")
         if self.locations is not None and call.resource not in self.locations:
             raise ApprovalError("it is for another resource")
         if call.action not in self.actions or call.identifier != self.identifier:
@@ -200,7 +206,7 @@ def _is_exact(number: float) -> bool:
 
 def _own(element: Mapping[str, Any]) -> tuple[str, float, float]:
     """Return the approval's own id and times. Raises ApprovalError."""
-    if not element.keys() & set(_OWN):
+    if not element.keys() & OWN_MEMBERS:
         return "", 0.0, 0.0
     times = element.get("iat"), element.get("exp")
     for time in times:

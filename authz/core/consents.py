@@ -6,11 +6,12 @@ Each line is a JSON object:
 - ``until``: a time as in RFC 3339, from which on it counts no more;
 - ``audiences``: the consent is for tokens for these alone; ``scopes``: with these scopes at most;
 - ``authorization_details``: a list of exactly one object (RFC 9396 section 2), for consent to one
-  call: it is for tokens with this object, all members of which must be the same. ``audiences`` is
-  required then, and without ``scopes`` it is for tokens without any;
+  call: it is for tokens with this object, all members of which must be the same. ``audiences`` and
+  ``since`` are required then, and without ``scopes`` it is for tokens without any. The token
+  service adds ``jti``, ``iat`` and ``exp``, by which the call passes once for all these tokens;
 - ``once``: ``true`` if one token alone may be made by it; then ``since`` is required.
 
-``by``, ``note`` and ``since``, when it was given, are for people.
+``since`` is when it was given; ``by`` and ``note`` are for people.
 """
 
 import re
@@ -20,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from authz.core import strict_json
-from authz.core.approval import same_json
+from authz.core.approval import MAX_OWN_SECONDS, OWN_MEMBERS, same_json
 from authz.core.entry_lines import Entry, EntryError, EntryReader, EntryTime
 from authz.core.spiffe import SpiffeId, SpiffeIdError
 
@@ -52,6 +53,11 @@ class Consent(Entry, frozen=True, gc=False):
     def until_seconds(self) -> float:
         """Unix seconds from which on it counts no more, nor any token made by it."""
         return self.until.timestamp()
+
+    @property
+    def since_seconds(self) -> float:
+        """Unix seconds: it was certainly not used before; its end, where that is unknown."""
+        return self.until_seconds if self.since is None else self.since.timestamp()
 
     @property
     def detail(self) -> dict[str, Any] | None:
@@ -99,6 +105,16 @@ class Consent(Entry, frozen=True, gc=False):
         if not isinstance(kind, str) or not kind:
             raise ConsentError("authorization_details: the object must have a type (RFC 9396)")
         _check_numbers(details[0])
+        self._check_use(details[0])
+
+    def _check_use(self, detail: Mapping[str, Any]) -> None:
+        """Require what the call's one use is named by, and remembered for."""
+        if detail.keys() & OWN_MEMBERS:
+            raise ConsentError("authorization_details: jti, iat and exp are the consent's own")
+        if self.since is None:
+            raise ConsentError("authorization_details requires since: a use is remembered from it")
+        if not 0 < (self.until - self.since).total_seconds() <= MAX_OWN_SECONDS:
+            raise ConsentError("authorization_details: until is more than 366 days after since")
 
     def covers(self, query: "ConsentQuery") -> bool:
         """Tell whether it is for all that is asked; its end, and whose it is, apart."""

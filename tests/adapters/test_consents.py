@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -15,15 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.consents import ConsentSettings
+from authz.adapters.consents import stored as stored_consents
 from authz.adapters.consents.file import MAX_FILE_BYTES
 from authz.adapters.consents.sources import MAX_AGE_SECONDS, ConsentSources
 from authz.adapters.consents.stored import StoredConsents
 from authz.adapters.entry_file.history import read_changes
 from authz.adapters.entry_file.writing import EntryFile
+from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import Store
-from authz.core.consents import READER, Consent
+from authz.core.consents import READER, Consent, Consents
 from authz.core.reason import Denied, Reason
-from authz.core.sts.consent import ConsentAsked, ConsentFound
+from authz.core.sts.consent import ConsentAsked, ConsentFound, ConsentToCall
 from support.consent_model import is_covered
 from support.redis_server import RedisServer
 from support.shaky_store import ShakyStore
@@ -45,8 +47,21 @@ def consent(**members: Any) -> Consent:
 
 def once(**members: Any) -> Consent:
     """A consent for a single token, given now."""
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return consent(once=True, since=since, **members)
+    return consent(once=True, since=moment(), **members)
+
+
+def moment(hours: float = 0) -> str:
+    """A time from now on, in whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + hours * 3600))
+
+
+def to_calls(*consents: Consent) -> tuple[ConsentToCall, ...]:
+    """What names the approvals that these consents are."""
+    return tuple(
+        ConsentToCall(each.digest, each.since.timestamp(), each.until_seconds)
+        for each in consents
+        if each.since is not None
+    )
 
 
 def answered(sources: ConsentSources, asked: ConsentAsked = WANTED) -> ConsentFound | Reason:
@@ -154,9 +169,12 @@ def test_an_old_look_says_nothing(path: Path) -> None:
 def test_each_detail_needs_a_consent(path: Path) -> None:
     """Two calls need two consents; one that may be used once is not for two calls alike."""
     calls = [{"type": "t", "amount": amount} for amount in (1, 2)]
-    first = once(audiences=["a"], authorization_details=[calls[0]])
+    first = once(audiences=["a"], authorization_details=[calls[0]], until=moment(hours=2))
     second = consent(
-        audiences=["a"], authorization_details=[calls[1]], until="2039-01-01T00:00:00Z"
+        audiences=["a"],
+        authorization_details=[calls[1]],
+        since=moment(),
+        until=moment(hours=1),
     )
     path.write_bytes(lines(first, second))
     sources, asked = of_file(path), ConsentAsked("i", "alice", AGENT, ("a",), frozenset())
@@ -166,8 +184,11 @@ def test_each_detail_needs_a_consent(path: Path) -> None:
 
     whose = asked.issuer, asked.subject, asked.agent, asked.audiences, asked.scopes
     assert found(*calls) == ConsentFound(
-        f"{first.id} {second.id}", second.until_seconds, (first.digest,)
+        f"{first.id} {second.id}", second.until_seconds, (first.digest,), to_calls(first, second)
     )
+    again = found(calls[1], calls[1])
+    assert isinstance(again, ConsentFound)
+    assert again.calls == to_calls(second, second)  # so that both elements are one approval
     assert found(calls[0], calls[0]) is Reason.APPROVAL_REQUIRED
     assert found(*calls, {"type": "t"}) is Reason.APPROVAL_REQUIRED
     assert found() is Reason.APPROVAL_REQUIRED
@@ -285,7 +306,7 @@ def test_while_the_store_is_away_there_is_no_consent(path: Path) -> None:
 
 def later(**members: Any) -> Consent:
     """A consent for a single token, given when a store that was just made has its memory."""
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    since = moment(hours=1)
     return consent(once=True, since=since, **members)
 
 
@@ -304,6 +325,45 @@ def test_one_of_many_replicas_uses_up_a_consent(server: RedisServer, tmp_path: P
         for path in paths:
             path.write_bytes(lines(of_files))
         assert race([of_file(path, store) for path in paths]) == expected
+
+
+class SlowConsents(Consents):
+    """Consents whose every change takes a while, and counts those that begin meanwhile."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.meetings = 0
+        self._turn = threading.RLock()
+
+    def drop(self, name: Hashable) -> None:
+        """Drop, and count a thread that comes while another is here."""
+        if not self._turn.acquire(blocking=False):
+            self.meetings += 1
+            self._turn.acquire()
+        with self._turn:
+            time.sleep(0.001)
+            super().drop(name)
+        self._turn.release()
+
+
+def test_a_use_while_another_thread_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They change what is in force one after the other: else a consent just given may be lost."""
+    made: list[SlowConsents] = []
+    monkeypatch.setattr(stored_consents, "Consents", lambda: made.append(SlowConsents()) or made[0])
+    store = MemoryStore()
+    stored = StoredConsents(store.consents)
+    old, new = ([once(note=f"{kind} {at}") for at in range(20)] for kind in ("old", "new"))
+    store.consents.add({each.id: each.line for each in old}, "test", SECONDS)
+    stored.look()
+    with ThreadPoolExecutor(1) as pool:
+        used = pool.submit(lambda: [stored.use_up(each.id, AGENT, SECONDS) for each in old])
+        for each in new:
+            store.consents.add({each.id: each.line}, "test", SECONDS)
+            stored.look()
+        used.result()
+    stored.look()
+    assert (made[0].meetings, len(stored)) == (0, len(new))
 
 
 def test_a_store_that_may_have_forgotten_a_use_lets_none_pass(server: RedisServer) -> None:

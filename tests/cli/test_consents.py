@@ -131,7 +131,7 @@ def test_given_listed_and_taken_back(told: Told, path: Path) -> None:
 
 def test_a_call_once(told: Told, path: Path) -> None:
     """A consent to one call is given as the challenge of the call has it, and listed so."""
-    flags = ("--details", json.dumps(CALL), "--audience", "a", "--once", "--until", "1h")
+    flags = ("--details", json.dumps(CALL), "--audience", "a", "--until", "1h")
     assert told("consent", *ALICE, *flags)[0] == 0
     sources = ConsentSources(ConsentSettings(file=str(path)))
     entry = READER.read(path.read_bytes())
@@ -139,6 +139,10 @@ def test_a_call_once(told: Told, path: Path) -> None:
     assert find(sources, details=(CALL,)) == entry.id
     assert find(sources) == "approval_required"
     assert '"amount":620' in told("consents")[1]
+    assert told("consent", *ALICE, *flags, "--many-tokens")[0] == 0
+    assert READER.read(path.read_bytes().splitlines()[-1]).once is None
+    with pytest.raises(SystemExit):
+        told("consent", *ALICE, *flags, "--many-tokens", "--once")
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,7 @@ def test_a_call_once(told: Told, path: Path) -> None:
         (("--issuer", "https://other.example"), "no issuer"),
         (("--details", '{"amount": 1}', "--audience", "a"), "must have a type"),
         (("--details", json.dumps(CALL)), "requires audiences"),
+        (("--details", json.dumps(CALL), "--audience", "a", "--for", "400d"), "366 days"),
         (("--scope", "a b"), "each is a word"),
         (("--source", "store"), "does not set store"),
     ],

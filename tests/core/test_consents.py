@@ -14,6 +14,13 @@ AGENT: Final = "spiffe://corp.example/ns/agents/sa/travel"
 END: Final = "2030-01-01T00:00:00Z"
 NOW: Final = 1_800_000_000.0  # in 2027
 CALL: Final = {"type": "https://corp.example/authz/call", "arguments": {"amount": 620}}
+SINCE: Final = "2026-06-01T00:00:00Z"
+TO_CALL: Final = {
+    "audiences": ["a"],
+    "authorization_details": [CALL],
+    "since": SINCE,
+    "until": "2027-06-01T00:00:00Z",
+}
 
 
 def line(**members: Any) -> bytes:
@@ -57,6 +64,11 @@ def holding(*lines: bytes) -> Consents:
         (line(audiences=["a"], authorization_details=[{"amount": 1}]), "must have a type"),
         (line(audiences=["a"], authorization_details=[{"type": 1}]), "must have a type"),
         (line(audiences=["a"], authorization_details=[{"type": "t", "n": 1e300}]), "too large"),
+        (line(**{**TO_CALL, "since": None}), "requires since"),
+        (line(**{**TO_CALL, "until": "2027-06-03T00:00:00Z"}), "more than 366 days after"),
+        (line(**{**TO_CALL, "until": SINCE}), "more than 366 days after"),
+        (line(**{**TO_CALL, "authorization_details": [{**CALL, "jti": "a"}]}), "are the consent's"),
+        (line(**{**TO_CALL, "authorization_details": [{**CALL, "exp": 9}]}), "are the consent's"),
         (line(once=False), "once must be true"),
         (line(once=True), "once requires since"),
         (line(forever=True), "unknown field"),
@@ -84,25 +96,25 @@ def test_what_is_no_consent(bad: bytes, why: str) -> None:
         ({"scopes": ["read"]}, {"scopes": ()}, True),
         ({"until": "2026-01-01T00:00:00Z"}, {}, False),
         ({}, {"detail": CALL}, False),
-        ({"audiences": ["a"], "authorization_details": [CALL]}, {"scopes": ()}, False),
+        (TO_CALL, {"scopes": ()}, False),
         (
-            {"audiences": ["a"], "authorization_details": [CALL]},
+            TO_CALL,
             {"scopes": (), "detail": {"arguments": {"amount": 620.0}, "type": CALL["type"]}},
             True,
         ),
-        ({"audiences": ["a"], "authorization_details": [CALL]}, {"detail": CALL}, False),
+        (TO_CALL, {"detail": CALL}, False),
         (
-            {"audiences": ["a"], "scopes": ["read"], "authorization_details": [CALL]},
+            {**TO_CALL, "scopes": ["read"]},
             {"detail": CALL},
             True,
         ),
         (
-            {"audiences": ["a"], "authorization_details": [CALL]},
+            TO_CALL,
             {"scopes": (), "detail": {**CALL, "arguments": {"amount": 621}}},
             False,
         ),
         (
-            {"audiences": ["a"], "authorization_details": [CALL]},
+            TO_CALL,
             {"scopes": (), "detail": {**CALL, "more": 1}},
             False,
         ),
@@ -166,7 +178,7 @@ QUERIES: Final = st.fixed_dictionaries(
         "detail": DETAILS,
     }
 )
-ENDS: Final = st.sampled_from([END, "2027-01-15T08:00:00Z"])
+ENDS: Final = st.sampled_from([TO_CALL["until"], "2027-01-15T08:00:00Z"])
 
 
 @given(
@@ -183,6 +195,7 @@ def test_like_the_model(rows: list[Any], asked: dict[str, Any], now: float) -> N
             scopes=words,
             authorization_details=details and [details],
             until=until,
+            since=SINCE,
         )
         for whose, places, words, details, until in rows
     ]

@@ -44,6 +44,21 @@ def test_the_third_act_of_the_demo(both: TwoIssuers) -> None:
         assert as_expected(line, reply), (line.what, line.why, reply)
 
 
+def test_two_tokens_by_a_consent_are_for_one_call(both: TwoIssuers, hops: Hops) -> None:
+    """Where a consent is for many tokens, the first call with any of them uses it up for all."""
+    trip = {"audience": trips.RESOURCE, "scope": trips.BOOK}
+    got = [hops.exchange(TRAVEL, "first", "trips", **trip)]
+    assert hops.book("trips", 660).reason == "approval_required"
+    demo_sts.consent(both.mesh.sts, hops.approval, "--many-tokens")
+    for name in ("one", "other"):
+        got.append(hops.exchange_approved())
+        hops.tokens[name] = hops.tokens["approved"]
+
+    assert [reply.status for reply in got] == [200, 200, 200]
+    assert hops.tokens["one"] != hops.tokens["other"]
+    assert [hops.book(name, 660).status for name in ("one", "other", "one")] == [200, 403, 403]
+
+
 @pytest.fixture
 def hops(both: TwoIssuers) -> Hops:
     """Agents with tokens of their own, and a partner that is honest at the beginning."""

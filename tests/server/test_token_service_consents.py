@@ -11,12 +11,14 @@ import jwt
 import pytest
 from prometheus_client import generate_latest
 
+from authz.adapters.single_use import SingleUses
 from authz.core.consents import READER
 from authz.server.sts_process import StsProcess
 from lab.config_builder import LAB
+from lab.dpop import DpopClient
 from lab.mesh import AUDIENCE, ORCHESTRATOR
 from support.redis_server import RedisServer
-from support.sts_server import TokenServiceWorld
+from support.sts_server import STS, TokenServiceWorld
 from support.verbs import run
 from support.world import READ, wait_until
 
@@ -90,6 +92,30 @@ def test_consent_is_asked_for_given_and_taken_back(
     capsys.readouterr()
 
 
+def test_a_consent_taken_back_during_a_wait_counts_no_more(
+    world: TokenServiceWorld,
+    agent: httpx.Client,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until a proof is marked as used, seconds may pass: the consent must be there after that."""
+    give(world, "alice", "--for", "1h")
+    use, between = SingleUses.use, list[tuple[int, Any]]()
+
+    def used(uses: SingleUses, *use_of: Any, **more: Any) -> Any:
+        found = use(uses, *use_of, **more)
+        (world.folder / "consents.jsonl").write_bytes(b"")
+        between.append(error(ask(world, agent, "alice")))
+        return found
+
+    monkeypatch.setattr(SingleUses, "use", used)
+    proof = DpopClient().proof("", "POST", f"{STS}/token", ath=None)
+    with world.client(headers={"dpop": proof}) as slow:
+        answer = ask(world, slow, "alice")
+    assert [*between, error(answer)] == [(400, "consent_required")] * 2
+    capsys.readouterr()
+
+
 def test_a_scrape_counts_consents(
     world: TokenServiceWorld, service: StsProcess, agent: httpx.Client
 ) -> None:
@@ -118,7 +144,7 @@ def test_one_token_for_one_call(
 ) -> None:
     """Consent to one call, once, gives one token with this call, of many that are asked for."""
     flags = ("--details", json.dumps(CALL), "--audience", AUDIENCE, "--scope", READ)
-    give(world, "alice", *flags, "--once", "--for", "1h")
+    name = give(world, "alice", *flags, "--for", "1h")
     other = {**CALL, "arguments": {"amount": 621}}
     refused = ask(world, agent, "alice", authorization_details=json.dumps([other]))
     assert error(refused) == (400, "consent_required")
@@ -134,8 +160,28 @@ def test_one_token_for_one_call(
     assert len(given) == 1
     assert {error(each) for each in answers if each is not given[0]} == {(400, "consent_required")}
     claims = jwt.decode(given[0].json()["access_token"], options={"verify_signature": False})
-    assert claims["authorization_details"] == [CALL]
+    [element] = claims["authorization_details"]
+    assert element.keys() - CALL.keys() == {"jti", "iat", "exp"}
+    assert element["jti"].startswith(name)
+    assert given[0].json()["authorization_details"] == [element]
     assert "alice" not in (world.folder / "consents.jsonl").read_text()
+    capsys.readouterr()
+
+
+def test_many_tokens_for_one_call(
+    world: TokenServiceWorld, agent: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a consent is for many tokens, what they approve has one name, of the consent's own."""
+    flags = ("--details", json.dumps(CALL), "--audience", AUDIENCE, "--scope", READ)
+    name = give(world, "alice", *flags, "--many-tokens", "--for", "1h")
+    answers = [ask(world, agent, "alice", authorization_details=json.dumps([CALL])) for _ in "ab"]
+    [first], [second] = (each.json()["authorization_details"] for each in answers)
+    assert first == second
+    assert first["jti"].startswith(name)
+    assert 3500 < first["exp"] - first["iat"] <= 3600
+    own = {**CALL, "jti": "another", "iat": first["iat"], "exp": first["exp"]}
+    refused = ask(world, agent, "alice", authorization_details=json.dumps([own]))
+    assert error(refused) == (400, "invalid_authorization_details")
     capsys.readouterr()
 
 

@@ -35,7 +35,7 @@ from authz.adapters.store.store import (
 from authz.core.consents import READER, Consent, ConsentQuery
 from authz.core.entry_lines import EntryError
 from authz.core.reason import Denied, Reason
-from authz.core.sts.consent import ConsentAsked, ConsentFound
+from authz.core.sts.consent import ConsentAsked, ConsentFound, ConsentToCall
 
 MAX_AGE_SECONDS: Final = 1.0  # of what the sources said, when a token is decided
 _log: Final = logging.getLogger("authz.consents")
@@ -137,13 +137,15 @@ class ConsentSources:
         scopes = tuple(sorted(asked.scopes))
         whose = asked.issuer, asked.subject, asked.agent
         queries = [ConsentQuery(*whose, asked.audiences, scopes, detail) for detail in details]
-        found = {each.digest: each for query in queries for each in (self._find(query, now),)}
-        if len(found) < len(queries) and any(each.once for each in found.values()):
+        listed = [self._find(query, now) for query in queries]
+        found = {each.digest: each for each in listed}
+        if len(found) < len(listed) and any(each.once for each in found.values()):
             raise Denied(Reason.APPROVAL_REQUIRED, "one consent can't be used for two details")
         return ConsentFound(
             " ".join(each.id for each in found.values()),
             min(each.until_seconds for each in found.values()),
             tuple(each.digest for each in found.values() if each.once),
+            tuple(map(_to_call, listed)) if asked.details else (),
         )
 
     def _find(self, query: ConsentQuery, now: float) -> Consent:
@@ -220,13 +222,16 @@ class ConsentSources:
         return tuple(states)
 
 
+def _to_call(consent: Consent) -> ConsentToCall:
+    return ConsentToCall(consent.digest, consent.since_seconds, consent.until_seconds)
+
+
 def _mark(store: Store, consent: Consent, now: float, seconds: float) -> None:
     """Mark a consent as used in the store. Raises Denied."""
-    since = consent.until_seconds if consent.since is None else consent.since.timestamp()
     mark = Mark(
         sha256(b"consent\0" + consent.line).digest(),
         secrets.token_bytes(16),
-        since - CLOCKS_DIFFER_SECONDS,
+        consent.since_seconds - CLOCKS_DIFFER_SECONDS,
         consent.until_seconds + CLOCKS_DIFFER_SECONDS,
     )
     try:

@@ -59,7 +59,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "authz_assertions": Family(
         _COUNTER,
         ("result",),
-        "Assertions for upstreams, signed or failed; remembered ones are signed once",
+        "Assertions for upstreams, signed, failed or too long; remembered ones are signed once",
     ),
     "authz_shadow_decisions": Family(
         _COUNTER,

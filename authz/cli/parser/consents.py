@@ -65,7 +65,17 @@ def _add_consent(verbs: "Verbs") -> None:
         required=True,
         help="the consent ends at this time, or after a duration such as 30d",
     )
-    add("--once", action="store_true", help="for one token alone; then it is used up")
+    tokens = consent.add_mutually_exclusive_group()
+    tokens.add_argument(
+        "--once",
+        action="store_true",
+        help="for one token alone; then it is used up; the default with --details",
+    )
+    tokens.add_argument(
+        "--many-tokens",
+        action="store_true",
+        help="with --details: for token after token until it ends, all of them for one such call",
+    )
     add("--note", metavar="TEXT", type=a_text, help="why, or how the principal was asked")
     add_by(consent)
     add_source(consent, "write", "the store if there is one, else the file")

@@ -51,7 +51,7 @@ def _consent(options: argparse.Namespace) -> Consent:
         audiences=tuple(options.audience) if options.audience else None,
         scopes=tuple(options.scope) if options.scope else None,
         authorization_details=None if options.details is None else (options.details,),
-        once=options.once or None,
+        once=_is_once(options) or None,
         by=options.by or user_at_host(),
         note=options.note,
         since=datetime.now(UTC).replace(microsecond=0),
@@ -60,6 +60,11 @@ def _consent(options: argparse.Namespace) -> Consent:
     if len(consent.line) > MAX_LINE_BYTES:
         raise ConsentError(f"a consent has {MAX_LINE_BYTES} bytes at most")
     return READER.read(consent.line)  # as servers read it
+
+
+def _is_once(options: argparse.Namespace) -> bool:
+    """Tell whether one token alone may be made by it: for a single call that is the default."""
+    return bool(options.once or (options.details is not None and not options.many_tokens))
 
 
 def _require_known(config: Config, consent: Consent) -> None:

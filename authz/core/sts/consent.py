@@ -28,6 +28,19 @@ class ConsentAsked(msgspec.Struct, frozen=True):
     details: tuple[Mapping[str, Any], ...] = ()
 
 
+class ConsentToCall(msgspec.Struct, frozen=True):
+    """The consent that covers a detail, of which an approval in the token is made.
+
+    Attributes:
+        name: its digest: all tokens that are made by it have the same approval.
+        since, until: when it was given, and when it ends, in unix seconds.
+    """
+
+    name: str
+    since: float
+    until: float
+
+
 class ConsentFound(msgspec.Struct, frozen=True):
     """The consents that cover what was asked, one for each detail, or one in all.
 
@@ -35,11 +48,13 @@ class ConsentFound(msgspec.Struct, frozen=True):
         id: of the consent; of several, their ids with a blank between them.
         until: unix seconds, by which the token must have ended.
         once: digests of those that may be used once: the caller has them used up before it signs.
+        calls: those for the details, in the details' order.
     """
 
     id: str
     until: float = inf
     once: tuple[str, ...] = ()
+    calls: tuple[ConsentToCall, ...] = ()
 
 
 class ConsentCheck(Protocol):

@@ -32,7 +32,7 @@ from authz.core.single_use import SingleUse
 from authz.core.sts import TokenServiceSettings
 from authz.core.sts.chain import check_may_act, grown
 from authz.core.sts.consent import ConsentAsked, ConsentCheck, ConsentFound, NoConsents
-from authz.core.sts.details import granted_details
+from authz.core.sts.details import consented_parts, granted_details, named_details
 from authz.core.sts.errors import error_of, words_of
 from authz.core.sts.new_token import check_size, new_claims
 from authz.core.sts.outcome import Issue, Outcome, Refuse, TokenFacts
@@ -107,6 +107,7 @@ class TokenService:
             check_holder(subject.bindings, client, proof_key)
         details = granted_details(request.details, subject, rule.detail_types)
         consent = self._consent(principal, rule, details, facts, now)  # 8.
+        details = named_details(details, () if consent is None else consent.calls)
         facts.expires_at = self._end(subject, rule, consent, client, now)  # 9.
         bound = {"proof_key": proof_key, "token_id": token_id}
         claims = new_claims(self._settings, principal, facts, details, **bound, now=now)
@@ -168,7 +169,7 @@ class TokenService:
             facts.agent.spiffe_id.text,
             facts.audiences,
             facts.scopes,
-            details,
+            consented_parts(details),
         )
         found = self._consents.require(asked, now)
         facts.consent = found.id

@@ -1,12 +1,13 @@
 """What a token of the service may do, for how long, and for whose key: the ordinary cases."""
 
+import json
 from typing import Any
 
 import pytest
 
 from authz.core.decision import Agent
 from authz.core.reason import Denied, Reason
-from authz.core.sts.consent import ConsentAsked, ConsentFound
+from authz.core.sts.consent import ConsentAsked, ConsentFound, ConsentToCall
 from authz.core.sts.errors import OAuthError
 from authz.core.sts.outcome import Issue
 from lab.dpop import DpopClient
@@ -54,7 +55,8 @@ class Consents:
         amounts = [each.get("amount") for each in asked.details]
         if not is_hers or now >= self._until or any(one not in self._amounts for one in amounts):
             raise Denied(Reason.APPROVAL_REQUIRED, "no consent")
-        return ConsentFound("consent-1", self._until)
+        calls = [ConsentToCall(f"to-{each}", 1e9 + 0.5, self._until) for each in amounts]
+        return ConsentFound("consent-1", self._until, calls=tuple(calls))
 
 
 def test_lives_no_longer_than_anything_that_it_depends_on() -> None:
@@ -289,12 +291,14 @@ def test_consent_is_required_where_the_rule_says_so() -> None:
 
 
 def test_authorization_details_need_consent_to_that_call() -> None:
-    """They are in the token and in the answer, as they were asked for."""
+    """They are in the token and in the answer, with the consent's name and times."""
     service = Service(DETAILS, consents=Consents(2e9 * 2, (500,)))
-    asked = [{"type": CALL, "amount": 500}]
-    issue = _detailed(service, '[{"type": "https://corp.example/call", "amount": 500}]')
-    assert issue.claims["authorization_details"] == asked
-    assert issue.answer("token")["authorization_details"] == asked
+    asked = '[{"type": "https://corp.example/call", "amount": 500}]'
+    named = [named_call(500)]
+    issue, again = _detailed(service, asked), _detailed(service, asked)
+    assert issue.claims["authorization_details"] == named
+    assert issue.answer("token")["authorization_details"] == named
+    assert again.claims["authorization_details"] == named  # so that both approve one call
     refused = service.refuse(
         ORCHESTRATOR,
         service.token(),
@@ -311,19 +315,57 @@ def test_a_subject_tokens_details_are_never_lost() -> None:
     held: list[dict[str, Any]] = [{"type": CALL, "amount": 1}, {"type": CALL, "amount": 2}]
     token = service.token(authorization_details=held)
     issue = service.issue(ORCHESTRATOR, token, audience=AT_TRAVEL)
-    assert issue.claims["authorization_details"] == held
+    assert issue.claims["authorization_details"] == [named_call(1), named_call(2)]
     assert _detailed(
         service, '[{"amount": 2, "type": "https://corp.example/call"}]', token
-    ).details == (held[1],)
+    ).details == (named_call(2),)
     for amount in ("3", "true"):
         asked = f'[{{"type": "{CALL}", "amount": {amount}}}]'
         refused = service.refuse(
             ORCHESTRATOR, token, audience=AT_TRAVEL, authorization_details=asked
         )
         assert refused.error is OAuthError.INVALID_DETAILS
-    unlisted = service.token(authorization_details=[{"type": "payment"}])
-    refused = service.refuse(ORCHESTRATOR, unlisted, audience=AT_TRAVEL)
+    for kind in ("payment", [CALL], {CALL: 1}, None):
+        unlisted = service.token(authorization_details=[{"type": kind}])
+        refused = service.refuse(ORCHESTRATOR, unlisted, audience=AT_TRAVEL)
+        assert refused.error is OAuthError.INVALID_DETAILS
+
+
+@pytest.mark.parametrize("own", [{"jti": "mine", "iat": 1, "exp": 2}, {"jti": "x"}, {"exp": 2}])
+def test_no_client_names_its_approval(own: dict[str, Any]) -> None:
+    """A name or an end of the client's own would be an approval more for each token."""
+    service = Service(DETAILS, consents=Consents(2e9 * 2, (500,)))
+    asked = json.dumps([{"type": CALL, "amount": 500, **own}])
+    refused = service.refuse(
+        ORCHESTRATOR, service.token(), audience=AT_TRAVEL, authorization_details=asked
+    )
     assert refused.error is OAuthError.INVALID_DETAILS
+
+
+def test_a_name_in_the_subject_token_stays() -> None:
+    """What is good for one use is good for the same use in each token made of it, by consent."""
+    service = Service(DETAILS, consents=Consents(2e9 * 2, (1,)))
+    own = {"jti": "theirs", "iat": 10, "exp": 4_000_000_000}
+    token = service.token(authorization_details=[{"type": CALL, "amount": 1, **own}])
+    asked = json.dumps([{"type": CALL, "amount": 1, **own}])
+    for issue in (
+        service.issue(ORCHESTRATOR, token, audience=AT_TRAVEL),
+        _detailed(service, asked, token),
+    ):
+        assert issue.details == ({"type": CALL, "amount": 1, **own},)
+    half = service.token(authorization_details=[{"type": CALL, "amount": 1, "jti": "theirs"}])
+    unnamed = json.dumps([{"type": CALL, "amount": 1}])
+    for given, form in ((token, unnamed), (half, None)):
+        refused = service.refuse(
+            ORCHESTRATOR, given, audience=AT_TRAVEL, authorization_details=form
+        )
+        assert refused.error is OAuthError.INVALID_DETAILS
+
+
+def named_call(amount: int) -> dict[str, Any]:
+    """An element as it is in a token: a call of this amount, named by the consent to it."""
+    own = {"jti": f"to-{amount}", "iat": 1_000_000_000, "exp": 4_000_000_000}
+    return {"type": CALL, "amount": amount, **own}
 
 
 def test_approvals_of_a_subject_token_go_on_only_if_asked_for() -> None:
