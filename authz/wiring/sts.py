@@ -41,6 +41,7 @@ from authz.edge.learning import (
     Learner,
     StatusListLearner,
 )
+from authz.edge.token_records import TokenRecords
 from authz.transports.clients import ClientAuthenticator
 from authz.wiring.asked import prepare_introspections
 from authz.wiring.consents import open_consents
@@ -117,7 +118,7 @@ class StsParts:
         self.signer.take(plan)
         self.check.reconfigure(agent_domains(config))
         self.issuing.snapshot = snapshot
-        return snapshot.policy_version
+        return snapshot.records.policy_version
 
 
 def sts_settings(config: Config) -> StsSettings:
@@ -218,9 +219,11 @@ def build_issuing(
     )
     return IssuingSnapshot(
         service,
-        settings.token_endpoint,
-        compute_policy_version(config),
-        read_redaction(config.audit.redact),
+        TokenRecords(
+            settings.token_endpoint,
+            compute_policy_version(config),
+            read_redaction(config.audit.redact),
+        ),
         needs_consents=any(
             rule.consent is ConsentNeed.REQUIRED or rule.authorization_details
             for rule in settings.rules
