@@ -47,6 +47,7 @@ _MEMBERS: Final = frozenset(
     {"type", "locations", "actions", "identifier", "arguments", *OWN_MEMBERS}
 )
 MAX_OWN_SECONDS: Final = 366 * 86400.0  # from iat to exp: a use is remembered for as long
+_AHEAD_SECONDS: Final = 120.0  # that the issuer's clock may be
 _EXACT: Final = 2**53  # above it, floating-point numbers that are written differently are equal
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 _NONE: Final[Mapping[str, Any]] = {}
@@ -169,6 +170,8 @@ class Approval:
         """
         if self.expires_at and now >= self.expires_at:
             raise ApprovalError("it has ended")
+        if self.issued_at > now + _AHEAD_SECONDS:  # its use before then could be forgotten
+            raise ApprovalError("it is issued in the future")
         if self.locations is not None and call.resource not in self.locations:
             raise ApprovalError("it is for another resource")
         if call.action not in self.actions or call.identifier != self.identifier:

@@ -92,9 +92,11 @@ class Decider:
         is_as_before = (
             self._clock.wall() < decision.valid_until and generation == self._generation()
         )
-        if not isinstance(taken, Allow) or is_as_before or not may_wait:
-            return taken
-        return self._unless_refused_now(snapshot, check.request, taken, time_remaining, waits)
+        if isinstance(taken, Allow) and may_wait and not is_as_before:
+            taken = self._unless_refused_now(snapshot, check.request, taken, time_remaining, waits)
+        if isinstance(taken, Allow):
+            self._obtaining.settle(snapshot, taken)
+        return taken
 
     def _unless_refused_now(
         self,
@@ -143,11 +145,9 @@ class Decider:
             if obtained is None:
                 return None
             consume = self._consumption.consume  # steps 6 and 7
-            taken = consume(obtained, check, decision_id, time_remaining, waits)
+            return consume(obtained, check, decision_id, time_remaining, waits)
         except Denied as denied:
             return progress.refuse(denied)
-        self._obtaining.settle(snapshot, taken)
-        return taken
 
     def judge(
         self, snapshot: Snapshot, request: Request, time_remaining: TimeRemaining

@@ -8,8 +8,10 @@ from typing import Final, TypeVar
 
 from authz.core.identity import ProfileSettings
 from authz.core.protocols.message import HEADERS
-from authz.core.request import Call
+from authz.core.reason import Reason
+from authz.core.request import Call, Unread
 from authz.core.routes import PROFILE, ROUTE, Route, Routes
+from authz.core.upstream_token import UpstreamToken
 from authz.edge.header_reader import NO_PREFIXES, HeaderReader, Prefixes
 
 # Tokens and certificates in use within seconds: a value that was pushed out is only held twice.
@@ -22,6 +24,12 @@ TRACE: Final = "traceparent"
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 MAX_REQUEST_BYTES: Final = "authz_max_request_bytes"  # the context extension with that limit
 _NUMBER: Final = re.compile(r"[0-9]{1,12}")
+# For a proxy that removes the token of every request itself.
+STRIPPED: Final = Unread(
+    Reason.EXCHANGE_UNAVAILABLE,
+    "the gateway removes the token after this check, and so the exchanged token that its server"
+    " would get: set upstream_token of the route to assert",
+)
 _NO_PROFILE: Final = ProfileSettings()
 _Value = TypeVar("_Value")
 
@@ -49,6 +57,12 @@ class MessageInputs:
     def profile(self, extensions: Mapping[str, str], proxy: str) -> ProfileSettings:
         """Return the request's profile, which says what is trusted about its message."""
         return self.profile_of(extensions.get(PROFILE, ""), proxy)
+
+    def exchanges(self, route: Route, proxy: str) -> bool:
+        """Tell whether the upstream gets an exchanged token, in the header of the client's."""
+        upstream = route.upstream
+        of_route = upstream is not None and upstream.gets is UpstreamToken.EXCHANGE
+        return of_route and self.profile({}, proxy).upstream_token is None
 
 
 def filter_metadata(profile: ProfileSettings, metadata: Mapping[str, bytes]) -> bytes | None:

@@ -2,8 +2,8 @@
 
 The steps are in ``TokenIssuing.answer``. The decision is ``authz.core.sts``'s. What it lacks, such
 as a key, is learned within WAIT_SECONDS, and the decision made again; so it is if keys or
-revocations have changed while it waited for the store. A token is signed last, and a token without
-a record is not given away where the config demands records.
+revocations have changed while it waited for the store, or a consent may have. A token is signed
+last, and a token without a record is not given away where the config demands records.
 """
 
 import logging
@@ -146,10 +146,19 @@ class TokenIssuing:
         outcome = self._learned(snapshot, agent, request, token_id, begun)
         if isinstance(outcome, Issue):
             outcome = self._used(outcome, agent, begun)
-        if isinstance(outcome, Issue) and generation != self._parts.generation():
+        if isinstance(outcome, Issue) and self._may_differ(outcome, generation):
             again = self._decided(snapshot, agent, request, token_id)
             outcome = again if _refuses_now(again, outcome) else outcome
         return self._told(snapshot, outcome, begun)
+
+    def _may_differ(self, issue: Issue, generation: int) -> bool:
+        """Tell whether to decide anew: what was revoked, or a consent that has become too old.
+
+        One for a single call was used up after the wait, and so was there.
+        """
+        has_waited = bool(issue.uses)
+        depends = issue.consent is not None and not issue.consent.once
+        return (has_waited and depends) or generation != self._parts.generation()
 
     def _catch_up(self, agent: Agent, begun: _Begun) -> None:
         """Look at the consents as they are now; where that can't be, the decision refuses."""

@@ -32,7 +32,7 @@ from authz.wiring.sts import StsParts
 _COUNTED: Final = ("authz_introspection_", "authz_status_list_")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a registry keeps it by its hash
 class StsMetrics(Collector):
     """The metrics of a token service's process.
 

@@ -34,6 +34,7 @@ _ANSWER: Final = """\
                                   x-agent-issuer: %REQ(x-agent-issuer)%
                                   x-agent-scope: %REQ(x-agent-scope)%
                                   x-agent-decision-id: %REQ(x-agent-decision-id)%
+                                  x-agent-assertion: %REQ(x-agent-assertion)%
                                   authorization: %REQ(authorization)%
 """
 _UPSTREAM: Final = """\

@@ -17,12 +17,13 @@ class TokenRequest:
     """The contents of a token to make.
 
     Attributes:
-        agent: the short name of an agent of the folder, or a SPIFFE ID: the token's current actor.
+        agent: the short name of an agent of the folder, or a SPIFFE ID: the token's current actor;
+            None for the user's own token, which a token service exchanges.
         principal: the user, its ``sub``.
         audience: "" for the issuer's own.
     """
 
-    agent: str
+    agent: str | None
     principal: str
     scopes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
@@ -34,9 +35,8 @@ def make_token(issuer: TryOutIssuer, request: TokenRequest, now: float) -> str:
     """Return a signed token, valid from ``now``, Unix seconds. Raises StarterError."""
     if not 1.0 <= request.lifetime_seconds <= MAX_LIFETIME_SECONDS:
         raise StarterError("--lifetime: a token for trying lasts from 1s to 1h")
-    claims = {
+    claims: dict[str, object] = {
         "sub": request.principal,
-        "act": {"sub": agent_id(issuer, request.agent)},
         "aud": request.audience or issuer.audience,
         "client_id": CLIENT,
         "iat": int(now),
@@ -44,6 +44,8 @@ def make_token(issuer: TryOutIssuer, request: TokenRequest, now: float) -> str:
         "jti": secrets.token_hex(16),
         "scope": " ".join(request.scopes),
     }
+    if request.agent is not None:
+        claims["act"] = {"sub": agent_id(issuer, request.agent)}
     return issuer.sign(claims | ({"groups": list(request.groups)} if request.groups else {}))
 
 

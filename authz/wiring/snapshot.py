@@ -39,7 +39,7 @@ from authz.wiring.asked import build_decision_point
 from authz.wiring.files import MIN_SECRET_BYTES, read_nonce_secret
 from authz.wiring.policy import build_policy, build_policy_step
 from authz.wiring.policy_version import compute_policy_version
-from authz.wiring.upstreams import UpstreamParts, build_assertions, exchanged_header
+from authz.wiring.upstreams import UpstreamParts, build_assertions
 
 # Of the memory for tokens: known callers hold the same texts, but no claims.
 PART_OF_CALLERS: Final = 4
@@ -197,8 +197,7 @@ def build_inputs(
     reads = build_reads(config, policies)
     prefix, listed = config.headers.prefix, config.headers.removed_names
     assertion = assertion_header(config.assertions, prefix)
-    carrying = filter(None, [assertion, exchanged_header(config)])
-    owned = owned_headers(prefix).union(carrying)
+    owned = owned_headers(prefix).union(filter(None, [assertion]))
     return RequestInputs(
         reads.all_headers,
         tuple(sorted(reads.namespaces)),

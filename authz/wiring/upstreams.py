@@ -9,7 +9,6 @@ from authz.adapters.assertions.assertions import AssertionResult, Assertions, To
 from authz.adapters.signing.private_key import SigningKeyError
 from authz.adapters.signing.signer import Signer, SigningPlan, SigningStatus
 from authz.config import Config
-from authz.core.upstream_token import UpstreamToken
 from authz.edge.snapshot import Exchanges
 from authz.wiring.files import BuildError
 
@@ -86,12 +85,6 @@ class AssertionKeys:
     def status(self) -> SigningStatus | None:
         """Return the state of the keys, None if there never were any."""
         return None if self._latest is None else self._latest.status()
-
-
-def exchanged_header(config: Config) -> str:
-    """Return the name of the header that carries exchanged tokens, "" if no route has any."""
-    gets = {route.upstream_token for route in config.routes}
-    return config.token.header if UpstreamToken.EXCHANGE in gets else ""
 
 
 def build_assertions(config: Config, parts: UpstreamParts) -> Assertions | None:

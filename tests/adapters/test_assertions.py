@@ -152,23 +152,26 @@ class _Plain:
 
 
 def test_what_can_t_be_signed_is_refused() -> None:
-    """A signer that fails, and an assertion that no header takes, are a deny and counted."""
+    """A signer that fails, and an assertion that no header takes, are a deny and counted.
+
+    The second is the token's fault: no client can raise the alarm of the first.
+    """
 
     class Broken:
         def sign(self, typ: str, claims: dict[str, Any]) -> str:
             raise OSError(f"{typ} {claims}")
 
     counted: list[AssertionResult] = []
-    for signer, allow in (
-        (Broken(), allow_of()),
-        (_Plain(), allow_of(scopes=["s" * MAX_ASSERTION_CHARS])),
+    for signer, allow, reason in (
+        (Broken(), allow_of(), Reason.INTERNAL_ERROR),
+        (_Plain(), allow_of(scopes=["s" * MAX_ASSERTION_CHARS]), Reason.TOKEN_TOO_LARGE),
     ):
         assertions = Assertions(signer, ISSUER, "h", 60.0, counted.append)
         with pytest.raises(Denied) as raised:
             assertions.sign(allow, "d" * 32, NOW)
-        assert raised.value.reason is Reason.INTERNAL_ERROR
+        assert raised.value.reason is reason
         assert "alice" not in raised.value.detail
-    assert counted == [AssertionResult.FAILED] * 2
+    assert counted == [AssertionResult.FAILED, AssertionResult.TOO_LONG]
 
 
 def test_no_text_has_the_value(signer: Signer) -> None:

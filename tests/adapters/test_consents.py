@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.adapters.consents import ConsentSettings
+from authz.adapters.consents import stored as stored_consents
 from authz.adapters.consents.file import MAX_FILE_BYTES
 from authz.adapters.consents.sources import MAX_AGE_SECONDS, ConsentSources
 from authz.adapters.consents.stored import StoredConsents
 from authz.adapters.entry_file.history import read_changes
 from authz.adapters.entry_file.writing import EntryFile
+from authz.adapters.store.memory import MemoryStore
 from authz.adapters.store.store import Store
-from authz.core.consents import READER, Consent
+from authz.core.consents import READER, Consent, Consents
 from authz.core.reason import Denied, Reason
 from authz.core.sts.consent import ConsentAsked, ConsentFound, ConsentToCall
 from support.consent_model import is_covered
@@ -323,6 +325,45 @@ def test_one_of_many_replicas_uses_up_a_consent(server: RedisServer, tmp_path: P
         for path in paths:
             path.write_bytes(lines(of_files))
         assert race([of_file(path, store) for path in paths]) == expected
+
+
+class SlowConsents(Consents):
+    """Consents whose every change takes a while, and counts those that begin meanwhile."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.meetings = 0
+        self._turn = threading.RLock()
+
+    def drop(self, name: Hashable) -> None:
+        """Drop, and count a thread that comes while another is here."""
+        if not self._turn.acquire(blocking=False):
+            self.meetings += 1
+            self._turn.acquire()
+        with self._turn:
+            time.sleep(0.001)
+            super().drop(name)
+        self._turn.release()
+
+
+def test_a_use_while_another_thread_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They change what is in force one after the other: else a consent just given may be lost."""
+    made: list[SlowConsents] = []
+    monkeypatch.setattr(stored_consents, "Consents", lambda: made.append(SlowConsents()) or made[0])
+    store = MemoryStore()
+    stored = StoredConsents(store.consents)
+    old, new = ([once(note=f"{kind} {at}") for at in range(20)] for kind in ("old", "new"))
+    store.consents.add({each.id: each.line for each in old}, "test", SECONDS)
+    stored.look()
+    with ThreadPoolExecutor(1) as pool:
+        used = pool.submit(lambda: [stored.use_up(each.id, AGENT, SECONDS) for each in old])
+        for each in new:
+            store.consents.add({each.id: each.line}, "test", SECONDS)
+            stored.look()
+        used.result()
+    stored.look()
+    assert (made[0].meetings, len(stored)) == (0, len(new))
 
 
 def test_a_store_that_may_have_forgotten_a_use_lets_none_pass(server: RedisServer) -> None:

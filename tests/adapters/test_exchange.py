@@ -362,6 +362,7 @@ BAD: Final[dict[str, dict[str, Any]]] = {
     "negative": {"members": {"expires_in": -5}},
     "odd end": {"members": {"expires_in": "300"}},
     "lives too long": {"seconds": 7300},
+    "lives longer than told": {"seconds": 7300, "members": {"expires_in": 60}},
     "DPoP": {"members": {"token_type": "DPoP"}},
     "N_A": {"members": {"token_type": "N_A"}},
     "no kind": {"members": {"token_type": None}},

@@ -138,6 +138,10 @@ def test_how_long_it_lasts() -> None:
     own.check(call, 19.9)
     with pytest.raises(ApprovalError, match="ended"):
         own.check(call, 20.0)
+    later = Approval.read(element(jti="a", iat=1000, exp=2000))
+    later.check(call, 880.0)
+    with pytest.raises(ApprovalError, match="future"):
+        later.check(call, 879.9)
 
 
 @pytest.mark.parametrize("claim", [None, "x", {}, 7, [[]], [None], [{"type": "other"}]])

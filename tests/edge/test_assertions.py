@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +15,15 @@ from prometheus_client import generate_latest
 from authz._pb import ext_authz_pb2 as pb
 from authz.adapters.assertions.assertions import Assertions
 from authz.core.reason import Reason
+from authz.core.revocation_table import Revocations
+from authz.core.revocations import Revocation
 from lab.config_builder import AT_READ_RULE, LAB, ConfigBuilder
 from lab.dpop import DpopClient
 from lab.mesh import TRAVEL, sample_of
 from support.ext_mcp import Gateway
 from support.ext_mcp import request as mcp_request
+from support.jwks_server import ScriptedServer
+from support.jwks_server import answer as scripted
 from support.signing import pem
 from support.world import BALANCE, READ, World, check_request, header_of, reason_of
 
@@ -203,6 +209,30 @@ def test_no_assertion_names_a_refused_decision(tmp_path: Path) -> None:
 
     assert reason_of(refused) == "budget_exhausted"
     assert {records[each["txn"]]["decision"] for each in (first, last)} == {"allow"}
+
+
+def test_no_assertion_names_a_decision_refused_after_a_wait(tmp_path: Path) -> None:
+    """Nor is what was signed given further, if its token was revoked while the decision waited."""
+
+    def revoke(handler: BaseHTTPRequestHandler) -> None:
+        revoked = Revocation(issuer="https://as.corp.example", token_id="revoked")
+        world.revocations.file.current = Revocations((revoked,))
+        world.revocations.generation += 1
+        allows(handler)
+
+    allows = scripted(b'{"decision":true}', content_type="application/json")
+    point = ScriptedServer(revoke)
+    section = f"{{url: '{point.url}', insecure: true, timeout: 2s}}"
+    with (
+        closing(point),
+        World(tmp_path, changes_of(tmp_path).with_section("pdp", section)) as world,
+    ):
+        refused = world.ask(world.token(jti="revoked"))
+        claims = verified(world, world.ask(world.token(jti="good")))
+        records = {each["decision_id"]: each for each in world.audit_records() if "path" in each}
+
+    assert reason_of(refused) == "token_revoked"
+    assert records[claims["txn"]]["decision"] == "allow"
 
 
 def test_no_answer_is_cached_for_longer(tmp_path: Path) -> None:

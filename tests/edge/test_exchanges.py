@@ -19,6 +19,9 @@ from lab.dpop import DpopClient
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, ISSUER, PAYMENTS, TRAVEL, sample_of
 from support.exchange_issuer import CLIENT, SECRET, ExchangeIssuer
+from support.ext_mcp import Gateway
+from support.ext_mcp import reason_of as mcp_reason_of
+from support.ext_mcp import request as mcp_request
 from support.jwks_server import ScriptedServer, answer
 from support.world import BALANCE, READ, World, check_request, header_of, reason_of, wait_until
 
@@ -231,3 +234,44 @@ def test_another_header_of_tokens(exchanging: Exchanging) -> None:
         assert exchanging.server.tokens[0] in (header_of(got, "x-access-token") or "")
         assert {*twins} <= {*got.ok_response.headers_to_remove}
     assert exchanging.server.calls == 1
+
+
+def test_behind_agentgateway(tmp_path: Path) -> None:
+    """Where the gateway removes every token after the check, a call without one never goes on.
+
+    Where it does not, the server gets the exchanged token.
+    """
+    server = ExchangeIssuer(Issuer(ISSUER, AUDIENCE))
+    route = """\
+- {name: github, hosts: [github], protocol: mcp, resource: "https://mcp.corp.example/finance",
+    upstream_token: exchange, exchange: {issuer: "https://as.corp.example", audience: github}}
+- {name: jira, hosts: [jira], protocol: mcp, resource: "https://mcp.corp.example/finance"}
+"""
+    changes = (
+        changes_of(server.url, tmp_path)
+        .with_routes(route)
+        .with_(("profiles", "default"), {"identity": "metadata"})
+        .with_rules(
+            "finance-read",
+            "- {hosts: ['*'], methods: [POST], paths: [/**], scopes: [], mcp: {tools: [find]}}",
+        )
+    )
+    with server, World(tmp_path, changes) as world:
+        server.issuer, gateway = world.issuer, Gateway(world)
+        for method, params in (("tools/call", {"name": "find"}), ("tools/list", {})):
+            for target in ("github", "jira"):
+                call = mcp_request(method, params, token=world.token(), targets=[target])
+                described = {"agentgateway.request": {"strips_token": True}}
+                call.metadata_context.update(described)
+                wanted = "exchange_unavailable" if target == "github" else "pass"
+                assert mcp_reason_of(gateway.ask(call)) == wanted
+        assert not server.calls
+        call = mcp_request("tools/call", {"name": "find"}, token=world.token())
+        (value,) = [
+            one.value for one in gateway.ask(call).header_mutation.set if one.key == "authorization"
+        ]
+        assert value.decode() == f"Bearer {server.tokens[0]}"
+        records = [each for each in world.audit_records() if each.get("reason")]
+        assert all(
+            "set upstream_token of the route to assert" in each["detail"] for each in records
+        )

@@ -196,6 +196,18 @@ def test_no_mcp_server_gets_the_token() -> None:
     assert gateway(token="{forward: true}") == gateway()
 
 
+def test_no_mcp_server_gets_an_exchanged_token() -> None:
+    """The gateway would take that away too: an operator is told, and guardrails refuse."""
+    exchange = {"url": "https://as.corp.example/t", "client_id": "a", "client_secret_file": "s"}
+    changed = config(
+        routes="[{name: t, hosts: [github], protocol: mcp, upstream_token: exchange,"
+        " exchange: {issuer: 'https://as.corp.example', audience: github}}]",
+        issuers=json.dumps([{**yaml.safe_load(CONFIG)["issuers"][0], "exchange": exchange}]),
+    )
+    (warning,) = warnings(changed)
+    assert "set upstream_token: assert" in warning
+
+
 def test_over_tls() -> None:
     """A profile for certain callers is used over TLS, by the gateway's certificate."""
     found = routes(

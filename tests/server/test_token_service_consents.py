@@ -11,12 +11,14 @@ import jwt
 import pytest
 from prometheus_client import generate_latest
 
+from authz.adapters.single_use import SingleUses
 from authz.core.consents import READER
 from authz.server.sts_process import StsProcess
 from lab.config_builder import LAB
+from lab.dpop import DpopClient
 from lab.mesh import AUDIENCE, ORCHESTRATOR
 from support.redis_server import RedisServer
-from support.sts_server import TokenServiceWorld
+from support.sts_server import STS, TokenServiceWorld
 from support.verbs import run
 from support.world import READ, wait_until
 
@@ -87,6 +89,30 @@ def test_consent_is_asked_for_given_and_taken_back(
     wait_until(lambda: any(name in json.dumps(record) for record in world.audit_records()))
     assert run("consents", str(world.config_path), "--id", name, "--take-back") == 0
     assert error(ask(world, agent, "alice")) == (400, "consent_required")
+    capsys.readouterr()
+
+
+def test_a_consent_taken_back_during_a_wait_counts_no_more(
+    world: TokenServiceWorld,
+    agent: httpx.Client,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until a proof is marked as used, seconds may pass: the consent must be there after that."""
+    give(world, "alice", "--for", "1h")
+    use, between = SingleUses.use, list[tuple[int, Any]]()
+
+    def used(uses: SingleUses, *use_of: Any, **more: Any) -> Any:
+        found = use(uses, *use_of, **more)
+        (world.folder / "consents.jsonl").write_bytes(b"")
+        between.append(error(ask(world, agent, "alice")))
+        return found
+
+    monkeypatch.setattr(SingleUses, "use", used)
+    proof = DpopClient().proof("", "POST", f"{STS}/token", ath=None)
+    with world.client(headers={"dpop": proof}) as slow:
+        answer = ask(world, slow, "alice")
+    assert [*between, error(answer)] == [(400, "consent_required")] * 2
     capsys.readouterr()
 
 

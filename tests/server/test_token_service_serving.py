@@ -267,6 +267,17 @@ def test_it_says_why_it_can_not_start(world: TokenServiceWorld) -> None:
     assert "sts.tls.private_key" in (world.folder / "sts.log").read_text()
 
 
+def test_any_rule_can_be_served(world: TokenServiceWorld) -> None:
+    """Settings of every form start it: a rule for principals by their claims has a mapping."""
+    match = {"issuer": world.issuer.url, "claims": {"groups": ["finance"]}}
+    world.write_config(LAB.with_(("sts", "rules", 0, "principals"), [match]))
+    with world.serving(), world.client() as agent:
+        refused = world.exchange(agent)
+        assert refused.status_code == 400
+        member = world.subject(groups=["finance"])
+        assert world.exchange(agent, subject_token=member).status_code == 200
+
+
 def test_operators_see_its_state(world: TokenServiceWorld) -> None:
     """The admin address tells health, readiness, and counts by reason."""
     with world.serving() as process, world.client() as agent:

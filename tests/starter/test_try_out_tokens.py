@@ -68,9 +68,15 @@ def test_what_can_be_chosen(issuer: TryOutIssuer) -> None:
     assert "groups" not in claims
 
 
+def test_a_users_own_token_names_no_actor(issuer: TryOutIssuer) -> None:
+    """As a login gives it, for a token service."""
+    assert "act" not in claims_of(issuer, TokenRequest(None, "alice"))
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
+        (TokenRequest("", "alice"), "'' is not one of travel, nor a SPIFFE ID"),
         (TokenRequest("travle", "alice"), "'travle' is not one of travel, nor a SPIFFE ID"),
         (TokenRequest("spiffe://a/../b", "alice"), "--agent: the path has a dot segment"),
         (TokenRequest("travel", "alice", lifetime_seconds=0), "from 1s to 1h"),

@@ -20,6 +20,7 @@ from bench.measure import Cell, Run, cpu_seconds, resident_mb, tree
 from bench.messages import Messages, write
 from bench.servers import (
     ALGORITHMS,
+    ASSERTING,
     BEFORE,
     C_ECHO,
     CHANGES,
@@ -35,7 +36,8 @@ from lab.ca import Authority
 from lab.issuer import Issuer
 from lab.mesh import AUDIENCE, CONFIG, ISSUER, TRAVEL
 
-ALL = (OURS, GRPCIO, SHARED, "bare", "stock", "ours-stock", BEFORE, C_ECHO, GO_ECHO, GO, GO_CACHE)
+OF_OTHERS = ("bare", "stock", "ours-stock", C_ECHO, GO_ECHO, GO, GO_CACHE)
+ALL = (OURS, GRPCIO, SHARED, ASSERTING, BEFORE, *OF_OTHERS)
 
 
 @pytest.fixture(scope="module")

@@ -28,10 +28,11 @@ _Key = tuple[Upstream, object, str]
 
 
 class AssertionResult(StrEnum):
-    """Whether an assertion was made."""
+    """Whether an assertion was made, or failed, or what the token says is too long for it."""
 
     SIGNED = "signed"
     FAILED = "failed"
+    TOO_LONG = "too_long"
 
 
 class TokenSigner(Protocol):
@@ -67,7 +68,8 @@ class Assertions:
         """Return an assertion of this allow, signed now (unix seconds) or shortly before.
 
         It ends no later than the delegation and the agent's certificate. Raises
-        Denied(INTERNAL_ERROR) if it can't be signed, or is too long for a header.
+        Denied(INTERNAL_ERROR) if it can't be signed, Denied(TOKEN_TOO_LARGE) if it is too long for
+        a header.
         """
         ends = min(allow.delegation.expires_at, allow.agent.expires_at)
         kept = self._kept.get(_key(allow))
@@ -109,7 +111,7 @@ class Assertions:
         )
 
     def _text(self, claims: dict[str, object]) -> str:
-        """Return the signed claims, and count them. Raises Denied(INTERNAL_ERROR)."""
+        """Return the signed claims, and count them. Raises Denied as ``sign``."""
         try:
             text = self._signer.sign(ASSERTION_TYPE, claims)
         except Exception as error:  # noqa: BLE001 - whatever fails in it: no assertion, no allow
@@ -117,9 +119,10 @@ class Assertions:
             detail = f"the assertion can't be signed: {type(error).__name__}"
             raise Denied(Reason.INTERNAL_ERROR, detail) from None
         if len(text) > MAX_ASSERTION_CHARS:
-            self._count(AssertionResult.FAILED)
-            detail = f"the assertion would be longer than {MAX_ASSERTION_CHARS} characters"
-            raise Denied(Reason.INTERNAL_ERROR, detail)
+            # The client's doing: no fault of ours, over which anybody could raise the alarm.
+            self._count(AssertionResult.TOO_LONG)
+            detail = f"the assertion of it would be longer than {MAX_ASSERTION_CHARS} characters"
+            raise Denied(Reason.TOKEN_TOO_LARGE, detail)
         self._count(AssertionResult.SIGNED)
         return text
 

@@ -5,6 +5,7 @@ known to be taken back does not count, and is taken back from it again.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -23,13 +24,17 @@ _log: Final = logging.getLogger("authz.consents")
 
 
 class StoredConsents:
-    """The consents in a register of the store. One thread at a time looks, any thread may find."""
+    """The consents in a register of the store.
+
+    One thread at a time looks; any thread may find, and use up.
+    """
 
     def __init__(self, register: Register, wall: Callable[[], float] = time.time) -> None:
         """Begin without having looked."""
         self._register = register
         self._follower = Follower(register, LOOK_SECONDS, LIST_SECONDS)
         self._wall = wall
+        self._lock = threading.Lock()  # of the two that change what is in force: look and use_up
         self._consents = Consents()
         self._gone: dict[str, None] = {}  # ids that were taken back, the oldest first
         self._back: set[str] = set()  # those of them that the store has again
@@ -50,10 +55,11 @@ class StoredConsents:
     def look(self) -> None:
         """Put what the store has now into force, and nothing else. Raises StoreError."""
         news = self._follower.read()
-        if isinstance(news, Whole):
-            self._take_all(news)
-        else:
-            self._take(news)
+        with self._lock:  # the store is not asked meanwhile
+            if isinstance(news, Whole):
+                self._take_all(news)
+            else:
+                self._take(news)
         self._take_back_again()
 
     def use_up(self, name: str, by: str, seconds: float) -> None:
@@ -61,7 +67,8 @@ class StoredConsents:
 
         A mark in the store already keeps it from being used again.
         """
-        self._drop(name)
+        with self._lock:
+            self._drop(name)
         try:
             self._register.take_back([name], by, "used", seconds)
         except StoreError as error:
@@ -82,6 +89,7 @@ class StoredConsents:
         for name in self._consents.names():
             if name not in listed:
                 self._drop(str(name))
+        self.invalid &= listed.keys()
         self._back = {name for name in listed if name in self._gone} if whole.has_lost else set()
         if whole.has_lost:
             told = {"taken_back_again": len(self._back)}

@@ -127,7 +127,7 @@ class TokenEndpoint:
             raise AnswerError(f"its token: {denied.detail}") from None
         if not ends:
             raise AnswerError("it does not say when its token ends")
-        if min(ends) > asked_at + self._settings.max_lifetime:
+        if max(ends) > asked_at + self._settings.max_lifetime:
             raise AnswerError("its token is good for longer than exchange.max_lifetime")
         return min(ends)
 

@@ -28,7 +28,7 @@ TOKEN_FAMILIES: Final[dict[str, Family]] = {
     "authz_assertions": Family(
         COUNTER,
         ("result",),
-        "Assertions for upstreams, signed or failed; remembered ones are signed once",
+        "Assertions for upstreams, signed, failed or too long; remembered ones are signed once",
     ),
     "authz_exchanges": Family(
         COUNTER,

@@ -67,11 +67,16 @@ def add_token_make(verbs: "Verbs") -> None:
     )
     add = make.add_argument
     _add_folder(make, "the folder that authz init wrote")
-    add(
+    actor = make.add_mutually_exclusive_group(required=True)
+    actor.add_argument(
         "--agent",
-        required=True,
         metavar="NAME",
         help="the agent that acts: a name such as travel, or a SPIFFE ID",
+    )
+    actor.add_argument(
+        "--no-agent",
+        action="store_true",
+        help="the user's own token, as a login gives: agents exchange it at authz sts",
     )
     add("--principal", required=True, metavar="SUB", help="the user that it acts for")
     add(

@@ -28,8 +28,9 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     print(f"Authorization: Bearer {token}" if options.header else token)
     ends_at = datetime.fromtimestamp(now + options.lifetime, UTC)
+    whose = "nobody acts yet for" if request.agent is None else f"{request.agent} acts for"
     complain(
-        f"authz: a token for trying: {request.agent} acts for {request.principal}, "
+        f"authz: a token for trying: {whose} {request.principal}, "
         f"scope {options.scope or 'none'}, until {ends_at:%H:%M:%S} UTC"
     )
     return FINE

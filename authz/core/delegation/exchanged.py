@@ -12,7 +12,7 @@ import msgspec
 from authz.core.choice import Need
 from authz.core.decision import Actor, Agent, Delegation, Mode
 from authz.core.delegation.actor import check_current_actor, read_chain
-from authz.core.delegation.claims import check_plain_kind, name_in, read_scopes
+from authz.core.delegation.claims import PLAIN, check_plain_kind, name_in, read_scopes
 from authz.core.delegation.exchange_settings import ExchangeSettings, SubjectNeed
 from authz.core.delegation.header import check_header, check_kind
 from authz.core.delegation.settings import IssuerSettings
@@ -23,7 +23,6 @@ from authz.core.jose.key_set import KeySet
 from authz.core.reason import Denied, Reason
 
 MAX_EXCHANGED_BYTES: Final = 16 * 1024  # proxies and servers refuse longer headers
-_PLAIN: Final = "application/jwt"
 
 
 class ExchangeExpected(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -61,7 +60,7 @@ def check_exchanged(
     key, _ = find_key(keys, issuer, jws, now)
     check_signature(key, jws)
     claims = jws.payload
-    if jws.header.media_type == _PLAIN:
+    if jws.header.media_type in PLAIN:
         check_plain_kind(claims)
     if claims.get("iss") != issuer.issuer:
         raise Denied(Reason.TOKEN_ISSUER, "its iss is another issuer")

@@ -9,7 +9,7 @@ once, however many tokens are made by the consent. A client can't choose them: e
 be a further approval. A detail of the subject token that has them already keeps them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from authz.core.approval import DETAILS, OWN_MEMBERS, same_json
@@ -34,7 +34,7 @@ def granted_details(
         if any(each.keys() & OWN_MEMBERS for each in asked):
             raise _denied("jti, iat and exp are for the token service to choose")
         return asked  # of the rule's types, or the rule would not fit
-    if not all(isinstance(each, dict) and each.get("type") in types for each in held):
+    if not all(isinstance(each, dict) and _of(each, types) for each in held):
         raise _denied("the subject token has authorization_details that the rule does not list")
     if any(0 < len(each.keys() & OWN_MEMBERS) < len(OWN_MEMBERS) for each in held):
         raise _denied("a detail of the subject token has some of jti, iat and exp, and not all")
@@ -71,8 +71,9 @@ def _restricting(subject: Subject) -> list[Any]:
     return [each for each in held if not (isinstance(each, dict) and _of(each, approving))]
 
 
-def _of(element: Mapping[str, Any], types: tuple[str, ...]) -> bool:
-    return element.get("type") in types
+def _of(element: Mapping[str, Any], types: Collection[str]) -> bool:
+    kind = element.get("type")
+    return isinstance(kind, str) and kind in types
 
 
 def _denied(detail: str) -> TokenRequestDenied:

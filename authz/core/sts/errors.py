@@ -45,6 +45,9 @@ _ERRORS: Final = {
     Reason.APPROVAL_REQUIRED: OAuthError.CONSENT_REQUIRED,
 }
 
+# Where the reason's own words are about a call.
+_WORDS: Final = {OAuthError.CONSENT_REQUIRED: "the principal has not consented to this"}
+
 
 class TokenRequestDenied(Denied):
     """A refusal with an OAuth error of its own, which its reason alone does not tell."""
@@ -53,6 +56,21 @@ class TokenRequestDenied(Denied):
         """Refuse for a reason, by this error; ``detail`` is for operators only."""
         super().__init__(reason, detail)
         self.error = error
+
+
+class BadForm(TokenRequestDenied):
+    """A request whose form is wrong. The client is told how: the words quote nothing of it."""
+
+    def __init__(self, error: OAuthError, detail: str) -> None:
+        """Refuse by this error; ``detail`` names a parameter and what is wrong with it."""
+        super().__init__(error, Reason.MESSAGE_PARAMS, detail)
+
+
+def words_of(denied: Denied) -> str:
+    """Return what the client may read of a refusal: never a rule, nor anything of others."""
+    if isinstance(denied, BadForm):
+        return denied.detail
+    return _WORDS.get(error_of(denied), denied.reason.message)
 
 
 def error_of(denied: Denied) -> OAuthError:

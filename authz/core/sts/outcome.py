@@ -92,27 +92,23 @@ class Refuse(msgspec.Struct, frozen=True):
     """A refusal.
 
     Attributes:
-        error: what the client is told.
+        error, words: what the client is told.
         reason, detail: for the record alone.
         headers: further headers of the answer, such as a DPoP nonce.
         needs: the missing key or status, if fetching it may change the decision; else None.
     """
 
     error: OAuthError
+    words: str
     reason: Reason
     detail: str
     headers: tuple[tuple[str, str], ...]
     needs: Need | None
     facts: TokenFacts
 
-    @property
-    def description(self) -> str:
-        """The words that the client may read: never a rule, nor anything of another principal."""
-        return self.reason.message
-
     def answer(self) -> Mapping[str, str]:
         """Return the members of the answer (RFC 6749 section 5.2)."""
-        return {"error": self.error.value, "error_description": self.description}
+        return {"error": self.error.value, "error_description": self.words}
 
 
 Outcome = Issue | Refuse

@@ -9,8 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from authz.core import strict_json
-from authz.core.reason import Reason
-from authz.core.sts.errors import OAuthError, TokenRequestDenied
+from authz.core.sts.errors import BadForm, OAuthError
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 MAX_TOKEN_CHARS: Final = 64 * 1024  # token.max_bytes is checked later, and is never more
@@ -71,14 +70,14 @@ def read_request(form: Iterable[tuple[str, str]], proof: str | None = None) -> T
     """Read the decoded parameters of a form, and the text of the DPoP header if it was sent.
 
     Parameters without a value count as left out, and unknown ones are ignored (RFC 6749 section
-    3.2). Raises TokenRequestDenied; its detail holds nothing of the request's values.
+    3.2). Raises BadForm; its detail holds nothing of the request's values.
     """
     given = _Parameters(form)
     grant_type = given.one("grant_type")
     if grant_type != GRANT_TYPE:
         if not grant_type:
             raise _invalid("grant_type is missing")
-        raise _denied(OAuthError.UNSUPPORTED_GRANT_TYPE, "grant_type is not that of RFC 8693")
+        raise BadForm(OAuthError.UNSUPPORTED_GRANT_TYPE, "grant_type is not that of RFC 8693")
     return TokenRequest(
         given.token("subject_token", required=True),
         given.type_of("subject_token_type"),
@@ -139,12 +138,12 @@ def _targets(given: _Parameters) -> tuple[str, ...]:
     audiences, resources = given.every("audience"), given.every("resource")
     if not all(map(_ABSOLUTE.fullmatch, resources)):
         detail = "resource is not an absolute URI without a fragment"
-        raise _denied(OAuthError.INVALID_TARGET, detail)
+        raise BadForm(OAuthError.INVALID_TARGET, detail)
     targets = tuple(dict.fromkeys((*audiences, *resources)))
     if len(targets) > MAX_TARGETS:
-        raise _denied(OAuthError.INVALID_TARGET, f"more than {MAX_TARGETS} targets")
+        raise BadForm(OAuthError.INVALID_TARGET, f"more than {MAX_TARGETS} targets")
     if not all(len(text) <= MAX_TARGET_CHARS and _VISIBLE.fullmatch(text) for text in targets):
-        raise _denied(OAuthError.INVALID_TARGET, "audience or resource is not a short name")
+        raise BadForm(OAuthError.INVALID_TARGET, "audience or resource is not a short name")
     return targets
 
 
@@ -152,10 +151,10 @@ def _scopes(text: str) -> frozenset[str] | None:
     if not text:
         return None
     if len(text) > MAX_SCOPE_CHARS or not _SCOPES.fullmatch(text):
-        raise _denied(OAuthError.INVALID_SCOPE, "scope is not words with single spaces between")
+        raise BadForm(OAuthError.INVALID_SCOPE, "scope is not words with single spaces between")
     words = frozenset(text.split(" "))
     if len(words) > MAX_SCOPES:
-        raise _denied(OAuthError.INVALID_SCOPE, f"more than {MAX_SCOPES} scopes")
+        raise BadForm(OAuthError.INVALID_SCOPE, f"more than {MAX_SCOPES} scopes")
     return words
 
 
@@ -184,15 +183,15 @@ def _details(text: str) -> tuple[Mapping[str, Any], ...]:
         return ()
     data = text.encode("utf-8", "replace")
     if len(data) > MAX_DETAILS_BYTES:
-        raise _denied(OAuthError.INVALID_DETAILS, "authorization_details are too long")
+        raise BadForm(OAuthError.INVALID_DETAILS, "authorization_details are too long")
     try:
         found = strict_json.loads(data)
     except strict_json.StrictJsonError:
-        raise _denied(OAuthError.INVALID_DETAILS, "authorization_details: no strict JSON") from None
+        raise BadForm(OAuthError.INVALID_DETAILS, "authorization_details: no strict JSON") from None
     if not isinstance(found, list) or not 0 < len(found) <= MAX_DETAILS:
-        raise _denied(OAuthError.INVALID_DETAILS, "authorization_details are not a short list")
+        raise BadForm(OAuthError.INVALID_DETAILS, "authorization_details are not a short list")
     if not all(isinstance(each, dict) and _is_name(each.get("type")) for each in found):
-        raise _denied(OAuthError.INVALID_DETAILS, "an element is not an object with a type")
+        raise BadForm(OAuthError.INVALID_DETAILS, "an element is not an object with a type")
     return tuple(found)
 
 
@@ -200,9 +199,5 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_TARGET_CHARS
 
 
-def _invalid(detail: str) -> TokenRequestDenied:
-    return _denied(OAuthError.INVALID_REQUEST, detail)
-
-
-def _denied(error: OAuthError, detail: str) -> TokenRequestDenied:
-    return TokenRequestDenied(error, Reason.MESSAGE_PARAMS, detail)
+def _invalid(detail: str) -> BadForm:
+    return BadForm(OAuthError.INVALID_REQUEST, detail)

@@ -33,7 +33,7 @@ from authz.core.sts import TokenServiceSettings
 from authz.core.sts.chain import check_may_act, grown
 from authz.core.sts.consent import ConsentAsked, ConsentCheck, ConsentFound, NoConsents
 from authz.core.sts.details import consented_parts, granted_details, named_details
-from authz.core.sts.errors import error_of
+from authz.core.sts.errors import error_of, words_of
 from authz.core.sts.new_token import check_size, new_claims
 from authz.core.sts.outcome import Issue, Outcome, Refuse, TokenFacts
 from authz.core.sts.parties import PartiesCheck, delegations_of
@@ -198,7 +198,13 @@ class TokenService:
 def refusal(denied: Denied, facts: TokenFacts) -> Refuse:
     """Return the refusal by which a client is told: also of a use that another request has made."""
     return Refuse(
-        error_of(denied), denied.reason, denied.detail, denied.headers, denied.needs, facts
+        error_of(denied),
+        words_of(denied),
+        denied.reason,
+        denied.detail,
+        denied.headers,
+        denied.needs,
+        facts,
     )
 
 

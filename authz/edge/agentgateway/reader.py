@@ -27,6 +27,7 @@ from authz.edge.answered import DecodedCheck
 from authz.edge.inputs import (
     COOKIE,
     REQUEST_ID,
+    STRIPPED,
     TRACE,
     MessageInputs,
     RequestInputs,
@@ -103,6 +104,7 @@ class _Presented(msgspec.Struct, frozen=True, gc=False):
         attempt: names the client's request, as in DecodedCheck.
         proxy: the gateway's SPIFFE ID, "" without one.
         rpc: as in DecodedCheck.
+        said: what the gateway says of the client's request.
     """
 
     method: str
@@ -114,6 +116,12 @@ class _Presented(msgspec.Struct, frozen=True, gc=False):
     attempt: bytes
     proxy: str
     rpc: str
+    said: Mapping[str, Value]
+
+    @property
+    def strips_token(self) -> bool:
+        """As in GuardrailRequest."""
+        return "strips_token" in self.said and self.said["strips_token"].bool_value
 
 
 class _Field(NamedTuple):
@@ -170,20 +178,21 @@ def _presented(
     # some of which are our ids too.
     attempt = f"agentgateway {check_id}".encode()
     rpc = BEFORE_RPC if isinstance(message, pb.McpRequest) else AFTER_RPC
-    return _Presented(method, params is not None, path, fields, body, metadata, attempt, proxy, rpc)
+    said = _struct(message.metadata_context.fields.get(REQUEST)).fields
+    parts = path, fields, body, metadata, attempt, proxy, rpc, said
+    return _Presented(method, params is not None, *parts)
 
 
 def _read(
     inputs: RequestInputs, message: pb.McpRequest | pb.McpResponse, presented: _Presented
 ) -> GuardrailRequest:
-    described = _struct(message.metadata_context.fields.get(REQUEST)).fields
-    prefixed = described.get("prefixed")
+    prefixed = presented.said.get("prefixed")
     return GuardrailRequest(
         presented.method,
         {name: _decoded(inputs, presented, name) for name in _targets(message.service_names)},
         header_names=frozenset([field.key for field in presented.fields]),
         is_prefixed=prefixed.bool_value if prefixed is not None else None,
-        strips_token=described["strips_token"].bool_value if "strips_token" in described else False,
+        strips_token=presented.strips_token,
     )
 
 
@@ -237,6 +246,8 @@ def _message(
     if route.protocol is MCP and presented.method == LISTEN and not presented.has_params:
         # The gateway never shows the subscriptions: so the client may listen to anything.
         return Message(LISTENING_UNSEEN, asked.ids)
+    if presented.strips_token and messages.exchanges(route, presented.proxy):
+        return Message((), asked.ids, STRIPPED)
     return asked
 
 

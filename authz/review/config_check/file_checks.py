@@ -12,6 +12,7 @@ from authz.config import Config, Place, dotted
 from authz.core.settings import LaterFile, NamedFile, Settings
 from authz.core.told_error import ToldError
 from authz.review.config_check.file_contents import contents, key_folder_problem
+from authz.review.config_check.signing_lint import signers
 
 _CURES: Final[dict[Place, str]] = {
     ("revocations", "file"): f"; {NEW_FILE}",
@@ -56,18 +57,20 @@ def is_folder(path: Path) -> bool:
 
 def file_warnings(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the place of each file that can't be read here, but perhaps where the server runs."""
+    made = _made(config)
     for place, why in _unread(config, LaterFile):
-        yield place, f"{why}; it has to be there when the server runs"
+        if place not in made:
+            yield place, f"{why}; it has to be there when the server runs"
+        elif not is_folder(folder := made[place].parent):
+            yield place, f"there is no folder {folder}{_from(folder)}, in which the key is made"
 
 
 def missing_files(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield the place of each file, or folder to write in, that this machine lacks, and so say."""
+    made = _made(config)
     for place, path in (*named_files(config, NamedFile), *named_files(config, LaterFile)):
-        if _is_missing(path):
-            yield (
-                place,
-                f"{path} is missing here{_from(path)}; it has to be there when it is served",
-            )
+        if _is_missing(path) and place not in made:
+            yield place, f"{path} is missing here{_from(path)}{_LATER}"
     for place, folder in _folders(config):
         if _is_missing(folder):
             yield place, f"there is no folder {folder} here{_from(folder)}{_LATER}"
@@ -79,6 +82,13 @@ def _folders(config: Config) -> Iterator[tuple[Place, Path]]:
         yield ("audit", *place), file.parent
     if config.key_cache.folder is not None:
         yield ("key_cache", "folder"), Path(config.key_cache.folder).parent
+    yield from ((place, file.parent) for place, file in _made(config).items())
+
+
+def _made(config: Config) -> dict[Place, Path]:
+    """Return the files of keys that a start makes, unless something is there."""
+    files = ((name, settings.make) for name, settings in signers(config))
+    return {(name, "make"): Path(file) for name, file in files if file and _is_missing(file)}
 
 
 def _is_missing(path: str | Path) -> bool:

@@ -83,6 +83,8 @@ def _of_own_tokens(config: Config) -> Iterator[tuple[Place, Callable[[], object]
         files = [key.file for key in signer.keys]
         for at in range(len(files)):
             yield (name, "keys", at, "file"), partial(_read_signing_key, files[: at + 1])
+        if signer.make is not None:  # one that was made at an earlier start
+            yield (name, "make"), partial(_read_signing_key, [signer.make])
 
 
 def _of_audit(audit: AuditSettings) -> Iterator[tuple[Place, Callable[[], object]]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
+from os.path import realpath
 from typing import Final
 
 from authz.adapters.signing import SigningSettings
@@ -31,6 +32,34 @@ def signing_warnings(config: Config, now: datetime) -> Iterator[tuple[Place, str
             )
             yield (name, "make"), message
         yield from _doubtful_times(name, settings, now.timestamp())
+    if config.assertions is not None and config.sts is not None:
+        yield from _shared(config.assertions, config.sts)
+    if config.assertions is not None:
+        named = [issuer.issuer for issuer in config.issuers]
+        if config.assertions.issuer in (*named, config.sts and config.sts.issuer):
+            message = (
+                "tokens have the same issuer, so verifiers of the ones could be given the keys of"
+                " the others: give assertions an issuer of their own"
+            )
+            yield ("assertions", "issuer"), message
+
+
+def _shared(assertions: SigningSettings, tokens: SigningSettings) -> Iterator[tuple[Place, str]]:
+    """Find keys that sign assertions and tokens alike."""
+    taken = {realpath(file) for _, file in _files(assertions)}
+    for place, file in _files(tokens):
+        if realpath(file) in taken:
+            message = (
+                "assertions are signed with it too: give each kind of token keys of its own"
+                " (RFC 8725 section 3.12)"
+            )
+            yield ("sts", *place), message
+
+
+def _files(settings: SigningSettings) -> Iterator[tuple[Place, str]]:
+    yield from ((("keys", at, "file"), key.file) for at, key in enumerate(settings.keys))
+    if settings.make is not None:
+        yield ("make",), settings.make
 
 
 def _doubtful_times(

@@ -1,8 +1,10 @@
 """Warns about settings of the token service that are valid but probably not meant."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from authz.config import Config, Place
+from authz.core.extras import missing_extra
 from authz.core.patterns import ANY
 from authz.core.spiffe import SpiffePattern
 from authz.core.sts import Binding
@@ -16,6 +18,8 @@ def sts_warnings(config: Config) -> Warnings:
     sts = config.sts
     if sts is None:
         return
+    if find_spec("aiohttp") is None:
+        yield ("sts",), missing_extra("sts", "authz sts needs")
     if sts.bind is Binding.NONE:
         message = (
             "whoever gets hold of a token can use it, unless the client sent a DPoP proof: leave it"

@@ -36,7 +36,21 @@ def written_problems(config: Config, files: Iterable[Path]) -> Found:
         for other, earlier in written[:at]:
             if _are_alike(path, earlier):
                 yield place, f"{path} is also {dotted(other)}: give each a path of its own"
+    yield from _shared_entries(config, known)
     yield from _shared_spools(config)
+
+
+def _shared_entries(config: Config, known: Iterable[tuple[str, Path]]) -> Found:
+    """Find files that commands add lines to, and that something else reads: it would be spoilt."""
+    for section, verb, others in (
+        ("revocations", "revoke", {"revocations.file", "consents.file"}),
+        ("consents", "consent", {"consents.file"}),
+    ):
+        file = getattr(config, section).file
+        for what, other in known if file is not None else ():
+            if what not in others and is_same_file(Path(file), other):
+                message = f"{file} is also {what}: `authz {verb}` would add lines to it"
+                yield (section, "file"), message
 
 
 def _shared_spools(config: Config) -> Found:

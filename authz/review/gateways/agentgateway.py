@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from authz.config import Config
 from authz.core.identity.settings import DEFAULT, Source
 from authz.core.route_settings import RouteProtocol, RouteSettings
+from authz.core.upstream_token import UpstreamToken
 from authz.edge.agentgateway.reader import TARGET
 from authz.review.gateways.errors import GatewayError
 from authz.review.gateways.facts import (
@@ -142,6 +143,11 @@ def warnings(config: Config) -> Iterator[str]:
             yield (
                 f"the route {route.name} has no host that can be the name of an MCP server behind "
                 "agentgateway, such as github: its messages go through ext_authz"
+            )
+        if _servers(route) and route.upstream_token is UpstreamToken.EXCHANGE:
+            yield (
+                f"the route {route.name} exchanges tokens, but this gateway gives MCP servers no "
+                "token, so that guardrails refuse its calls: set upstream_token: assert"
             )
     if _by_path(config, _fronts).keys() & _by_path(config, _servers) and not config.token.forward:
         yield (

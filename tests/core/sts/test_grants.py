@@ -306,6 +306,7 @@ def test_authorization_details_need_consent_to_that_call() -> None:
         authorization_details='[{"type": "https://corp.example/call", "amount": 501}]',
     )
     assert refused.error is OAuthError.CONSENT_REQUIRED
+    assert refused.words == "the principal has not consented to this"
 
 
 def test_a_subject_tokens_details_are_never_lost() -> None:
@@ -324,9 +325,10 @@ def test_a_subject_tokens_details_are_never_lost() -> None:
             ORCHESTRATOR, token, audience=AT_TRAVEL, authorization_details=asked
         )
         assert refused.error is OAuthError.INVALID_DETAILS
-    unlisted = service.token(authorization_details=[{"type": "payment"}])
-    refused = service.refuse(ORCHESTRATOR, unlisted, audience=AT_TRAVEL)
-    assert refused.error is OAuthError.INVALID_DETAILS
+    for kind in ("payment", [CALL], {CALL: 1}, None):
+        unlisted = service.token(authorization_details=[{"type": kind}])
+        refused = service.refuse(ORCHESTRATOR, unlisted, audience=AT_TRAVEL)
+        assert refused.error is OAuthError.INVALID_DETAILS
 
 
 @pytest.mark.parametrize("own", [{"jti": "mine", "iat": 1, "exp": 2}, {"jti": "x"}, {"exp": 2}])

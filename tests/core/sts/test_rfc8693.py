@@ -1,6 +1,7 @@
 """RFC 8693, clause by clause: what each asks of the token service, and what the service does."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -121,7 +122,15 @@ def test_refused(clause: str, service: Service) -> None:
 
     assert (refused.error, refused.error.http_status) == (error, 400)
     assert refused.answer().keys() == {"error", "error_description"}
-    assert "first" not in refused.description
+    assert "first" not in refused.words
+    assert re.fullmatch(r"[\x20\x21\x23-\x5B\x5D-\x7E]+", refused.words)  # RFC 6749 section 5.2
+
+
+def test_a_client_is_told_what_is_wrong_with_its_form(service: Service) -> None:
+    """A token read from a file with its line end is the usual mistake; nothing of it is quoted."""
+    refused = service.refuse(ORCHESTRATOR, service.token() + "\n", audience=AT_TRAVEL)
+
+    assert refused.words == "subject_token is too long, or has characters that no token has"
 
 
 def _kept(service: Service) -> None:

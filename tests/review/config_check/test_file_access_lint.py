@@ -145,6 +145,23 @@ def test_records_in_a_file_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "revoked is also revocations.file: records would be" in capsys.readouterr().err
 
 
+def test_entries_in_a_file_of_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Consents are not added to the revocations, which servers would then not load any more."""
+    path = config(tmp_path)
+    edit(path, LAB.with_section("consents", f"{{file: '{tmp_path}/revoked'}}"))
+    assert main(["check", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert "consents.file: " in told
+    assert "revoked is also revocations.file: `authz consent` would add lines" in told
+
+    path = config(tmp_path)
+    edit(path, LAB.with_(("revocations", "file"), str(path)))
+    assert main(["check", str(path)]) == 1
+    assert "is also a file of this config: `authz revoke` would" in capsys.readouterr().err
+
+
 def of_audit(folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What a check refuses of a config whose audit log is a path in its folder."""
     path = config(folder)

@@ -6,10 +6,11 @@ import pytest
 
 from authz.cli import main
 from authz.config import load
+from authz.review.config_check import sts_lint
 from authz.review.config_check.address_lint import address_warnings
 from authz.review.config_check.sts_lint import sts_warnings
 from lab.config_builder import LAB, ConfigBuilder
-from lab.mesh import RETIRED, STRANGER, TRAVEL
+from lab.mesh import ISSUER, RETIRED, STRANGER, TRAVEL
 from support.sts_server import STS, TokenServiceWorld
 
 ADMIN = ("sts", "admin", "listen")
@@ -101,3 +102,55 @@ def test_an_address_that_is_taken(
     )
     assert main(["check", str(world.config_path)]) == 1
     assert "sts.listen already takes it" in capsys.readouterr().err
+
+
+def test_without_the_extra(world: TokenServiceWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before `authz sts` can't start for it."""
+    world.write_config()
+    config = load(world.config_path)
+    monkeypatch.setattr(sts_lint, "find_spec", lambda _: None)
+    (warning,) = sts_warnings(config)
+    assert warning[0] == ("sts",)
+    assert "the extra sts, which is not installed" in warning[1]
+
+
+@pytest.mark.parametrize("flags", [[], ["--elsewhere"]])
+def test_a_key_that_a_start_makes(
+    world: TokenServiceWorld, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    """Nobody has to put it there; the folder that it is made in has to be there."""
+    world.write_config()
+    assert main(["check", *flags, str(world.config_path)]) == 0
+    assert "sts.pem" not in capsys.readouterr().err
+    world.write_config(LAB.with_(("sts", "make"), f"{world.folder}/none/sts.pem"))
+    assert main(["check", *flags, str(world.config_path)]) == 0
+    assert f"sts.make: there is no folder {world.folder}/none" in capsys.readouterr().err
+
+
+def test_a_made_key_that_is_none(
+    world: TokenServiceWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start would take what is there, and so does the check."""
+    key = world.folder / "none.pem"
+    key.write_text("no key")
+    world.write_config(LAB.with_(("sts", "make"), str(key)))
+    assert main(["check", str(world.config_path)]) == 1
+    assert f"sts.make: {key} holds no PEM" in capsys.readouterr().err
+
+
+def test_keys_and_names_of_two_kinds_of_tokens(
+    world: TokenServiceWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Assertions and delegation tokens have keys, and issuers, of their own."""
+    mine = {"issuer": "https://authz.corp.example", "insecure": True, "make": "own.pem"}
+    for changes, told in (
+        ({}, ""),
+        ({"make": f"{world.folder}/../{world.folder.name}/sts.pem"}, "sts.make: assertions are"),
+        ({"issuer": STS}, "assertions.issuer: tokens have the same issuer"),
+        ({"issuer": ISSUER}, "assertions.issuer: tokens have the same issuer"),
+    ):
+        world.write_config(LAB.with_(("assertions",), mine | changes))
+        assert main(["check", str(world.config_path)]) == 0
+        said = capsys.readouterr().err
+        assert told in said
+        assert ("the same issuer" in said) + ("signed with it too" in said) == bool(told)

@@ -49,6 +49,7 @@ def is_approval(element: Rule, known: Known, asked: Any) -> bool:
         return False
     return (
         known.now < element.get("exp", known.now + 1)
+        and element.get("iat", 0) <= known.now + 120
         and known.resource in element.get("locations", [known.resource])
         and asked[0] in element.get("actions", [])
         and element.get("identifier") == asked[1]
