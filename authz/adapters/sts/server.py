@@ -26,10 +26,10 @@ from authz.adapters.sts.http import (
     ClientCheck,
     Pages,
     QuietProtocol,
-    Submit,
     TokenEndpoint,
     TokenRequests,
 )
+from authz.adapters.sts.in_thread import Submit
 from authz.adapters.sts.limits import (
     ACCEPTED_A_SECOND,
     ARRIVALS,
