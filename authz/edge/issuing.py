@@ -11,41 +11,30 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeGuard
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from authz.adapters.audit.log import AuditLog
-from authz.adapters.audit.records.line import AuditLine
-from authz.adapters.audit.records.record import (
-    AuditOperation,
-    AuditRecord,
-    encode_operation,
-    encode_record,
-    token_digest,
-)
-from authz.adapters.audit.records.redaction import Parties, Redaction
 from authz.adapters.consents.sources import ConsentSources
 from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.single_use import SingleUses
 from authz.adapters.sts.reply import INTERNAL, NOT_STORED, Reply
-from authz.core.decision import Agent, Effect
+from authz.core.decision import Agent
 from authz.core.needs import Need
 from authz.core.reason import Denied, Reason
-from authz.core.spiffe import SpiffeId
-from authz.core.sts.errors import OAuthError, TokenRequestDenied
+from authz.core.sts.new_token import TOKEN_TYPE
 from authz.core.sts.outcome import Issue, Outcome, Refuse, TokenFacts
-from authz.core.sts.request import MAX_PARAMETERS, TokenRequest, read_request
+from authz.core.sts.request import TokenRequest, read_request
 from authz.core.sts.service import TokenService, refusal
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock
 from authz.edge.ids import new_decision_id
 from authz.edge.learning import MAX_ROUNDS, Learner, LearnError
+from authz.edge.token_form import read_form
+from authz.edge.token_records import NOBODY, TokenRecords
 
 WAIT_SECONDS: Final = 5.0  # for keys, issuers and the store: agents wait longer, if need be, anew
-TOKEN_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
 _TOKEN_ID_BYTES: Final = 16
-_NOBODY: Final = Agent(SpiffeId.parse("spiffe://unknown/client"))
 _log: Final = logging.getLogger("authz.sts")
 
 
@@ -87,16 +76,12 @@ class IssuingSnapshot:
 
     Attributes:
         service: decides.
-        endpoint: the URL of the token endpoint.
-        policy_version: the hash of the settings that decide.
-        redaction: what records leave out; None for nothing.
+        records: makes the records.
         needs_consents: whether a rule may need a principal's consent.
     """
 
     service: TokenService
-    endpoint: str
-    policy_version: str
-    redaction: Redaction | None = None
+    records: TokenRecords
     needs_consents: bool = False
 
 
@@ -140,7 +125,7 @@ class TokenIssuing:
         """Record a client whose certificate is refused, and return the answer. Never raises."""
         try:
             begun = self._begin()
-            return self._told(self.snapshot, refusal(denied, TokenFacts(_NOBODY)), begun)
+            return self._told(self.snapshot, refusal(denied, TokenFacts(NOBODY)), begun)
         except Exception as error:  # noqa: BLE001 - as above
             _log.error("can't refuse a client: %s", type(error).__name__)
             return INTERNAL
@@ -259,7 +244,8 @@ class TokenIssuing:
         if audit.refuses_allows and isinstance(outcome, Issue):
             outcome = _unrecordable(outcome, "the audit log can't be written")
         reply = self._reply(outcome)
-        line = self._line(snapshot, outcome, begun)
+        seconds = self._clock.monotonic() - begun.monotonic
+        line = snapshot.records.line(outcome, begun.decision_id, begun.wall, seconds)
         if not audit.append(line) and audit.must_record and isinstance(outcome, Issue):
             outcome = _unrecordable(outcome, "the audit log is full")
             reply = self._reply(outcome)
@@ -272,51 +258,6 @@ class TokenIssuing:
             return Reply(outcome.error.http_status, body, (*NOT_STORED, *outcome.headers))
         token = self._parts.signer.sign(TOKEN_TYPE, dict(outcome.claims))
         return Reply(200, msgspec.json.encode(outcome.answer(token)))
-
-    def _line(self, snapshot: IssuingSnapshot, outcome: Outcome, begun: _Begun) -> AuditLine:
-        seconds = self._clock.monotonic() - begun.monotonic
-        record, operation = _record(outcome, snapshot.policy_version), _operation(snapshot.endpoint)
-        if snapshot.redaction is not None:
-            parties = Parties(
-                record.agent, record.principal, tuple(actor["sub"] for actor in record.actors)
-            )
-            record, operation = (
-                snapshot.redaction.record(record, operation),
-                snapshot.redaction.operation(operation, parties),
-            )
-        return AuditLine(
-            encode_record(record),
-            encode_operation(operation),
-            begun.wall + seconds,
-            "",
-            "",
-            begun.decision_id,
-            False,
-            seconds,
-        )
-
-
-def read_form(form: bytes) -> list[tuple[str, str]]:
-    """Return the names and values of a form (WHATWG URL, application/x-www-form-urlencoded).
-
-    Strict: ASCII before the decoding and UTF-8 after it, and each part with a "=". Raises
-    TokenRequestDenied, which holds nothing of the form.
-    """
-    if not form:
-        return []
-    try:
-        return parse_qsl(
-            form.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=MAX_PARAMETERS,
-        )
-    except ValueError:  # UnicodeDecodeError is one
-        detail = "the body is not a form, or has too many parameters"
-        raise TokenRequestDenied(
-            OAuthError.INVALID_REQUEST, Reason.MESSAGE_PARAMS, detail
-        ) from None
 
 
 def _refuses_now(again: Outcome, issue: Issue) -> TypeGuard[Refuse]:
@@ -337,45 +278,3 @@ def _unlearned(refused: Refuse, error: Exception) -> Refuse:
 
 def _unrecordable(issue: Issue, detail: str) -> Refuse:
     return refusal(Denied(Reason.OVERLOADED, detail), issue.facts)
-
-
-def _operation(endpoint: str) -> AuditOperation:
-    parts = urlsplit(endpoint)
-    return AuditOperation("POST", parts.netloc, parts.path, "")
-
-
-def _record(outcome: Outcome, policy_version: str) -> AuditRecord:
-    facts = outcome.facts
-    refused = outcome if isinstance(outcome, Refuse) else None
-    return AuditRecord(
-        decision=Effect.DENY if refused else Effect.ALLOW,
-        reason=refused.reason.code if refused else "",
-        detail=refused.detail if refused else "",
-        agent="" if facts.agent is _NOBODY else facts.agent.spiffe_id.text,
-        principal=facts.subject,
-        issuer=facts.issuer,
-        actors=[{"iss": actor.issuer, "sub": actor.subject} for actor in facts.actors],
-        mode="",
-        flags=list(facts.flags),
-        scopes=[],
-        rule=facts.rule,
-        principal_rule="",
-        policy_version=policy_version,
-        token_id=token_digest(facts.subject_id),
-        token_hash=facts.subject_hash,
-        by_policy=False,
-        status=refused.error.http_status if refused else msgspec.UNSET,
-        issuance=_issuance(outcome),
-    )
-
-
-def _issuance(outcome: Outcome) -> dict[str, Any]:
-    """Return what was issued or refused: a digest stands for the token's id, as in all records."""
-    facts = outcome.facts
-    told: dict[str, Any] = {"audiences": list(facts.audiences), "scopes": sorted(facts.scopes)}
-    if facts.consent:
-        told["consent"] = facts.consent
-    if isinstance(outcome, Refuse):
-        return {"error": outcome.error.value, **told}
-    token_id = token_digest(str(outcome.claims.get("jti", "")))
-    return {"token_id": token_id, "expires_at": int(facts.expires_at), **told}

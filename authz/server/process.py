@@ -13,6 +13,7 @@ from authz.adapters.admin import AdminServer
 from authz.adapters.audit.identity import WorkerIdentity
 from authz.config import Config
 from authz.edge.methods import methods_of
+from authz.server.fixed import FixedParts
 from authz.server.giving_way import yielding_gil
 from authz.server.liveness import MAIN, POOL, TRANSPORT, Liveness
 from authz.server.presented import presented_by
@@ -31,12 +32,13 @@ FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arri
 # last spans 1 s, the log's last lines 2 s.
 CLOSE_SECONDS: Final = 10.0
 WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missing
-# Of the config, what a reload does not put into force.
-FIXED_SECTIONS: Final = (
-    *("server", "admin", "audit", "traces", "store"),
-    *("replay", "revocations", "signals", "key_cache"),
+FIXED: Final = FixedParts(
+    (
+        *("server", "admin", "audit", "traces", "store"),
+        *("replay", "revocations", "signals", "key_cache"),
+    ),
+    (("assertions", "listen"), ("assertions", "tls")),
 )
-FIXED_KEYS: Final = (("assertions", "listen"), ("assertions", "tls"))  # of their sections
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -217,15 +219,9 @@ class ServerProcess:
 
         Raises BuildError, KeyStoreError: then the old config stays in force.
         """
-        self._publication.prepare(config)
-        version = self._parts.reconfigure(config, candidate)
-        self._publication.take(config)
-        if _fixed(config) != _fixed(self._config):
-            _log.warning(
-                "changes to %s and %s take effect at the next start",
-                ", ".join((*FIXED_SECTIONS, *map(".".join, FIXED_KEYS[:-1]))),
-                ".".join(FIXED_KEYS[-1]),
-            )
+        with self._publication.taking(config):
+            version = self._parts.reconfigure(config, candidate)
+        FIXED.warn_of_changes(self._config, config)
         self._config = config
         _warn_of_shadow(config)
         return version
@@ -293,9 +289,3 @@ def _warn_of_shadow(config: Config) -> None:
         _log.warning(
             "shadow: true is set: requests that the rules refuse are recorded, and allowed"
         )
-
-
-def _fixed(config: Config) -> tuple[object, ...]:
-    sections = [getattr(config, section) for section in FIXED_SECTIONS]
-    keys = [getattr(getattr(config, section), key, None) for section, key in FIXED_KEYS]
-    return *sections, *keys

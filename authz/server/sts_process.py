@@ -15,6 +15,7 @@ from authz.adapters.sts.http import Pages
 from authz.adapters.sts.server import StsServer
 from authz.adapters.tls_contexts import TlsContexts
 from authz.config import Config
+from authz.server.fixed import FixedParts
 from authz.server.giving_way import yielding_gil
 from authz.server.liveness import MAIN, POOL, TRANSPORT, Liveness
 from authz.server.reload import ConfigReload, ConfigSource
@@ -28,9 +29,10 @@ FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arri
 CLOSE_SECONDS: Final = 10.0  # how long a stop may take after the drain, as a server's
 WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missing
 ALPN: Final = "http/1.1"
-# What a reload does not put into force.
-_FIXED_SECTIONS: Final = ("audit", "store", "replay", "revocations", "consents", "key_cache")
-_FIXED_KEYS: Final = ("issuer", "listen", "tls", "admin")
+_FIXED: Final = FixedParts(
+    ("audit", "store", "replay", "revocations", "consents", "key_cache"),
+    (("sts", "listen"), ("sts", "tls"), ("sts", "admin")),
+)
 _log: Final = logging.getLogger("authz.server")
 
 
@@ -118,7 +120,7 @@ class StsProcess:
         extra = {
             "version": __version__,
             "listen": self.server.address,
-            "policy_version": self._parts.issuing.snapshot.policy_version,
+            "policy_version": self._parts.issuing.snapshot.records.policy_version,
         }
         _log.info("issuing tokens", extra=extra)
 
@@ -186,12 +188,7 @@ class StsProcess:
         if settings.issuer != self._parts.settings.issuer:
             raise BuildError("sts.issuer can't change while the token service runs: start it anew")
         version = self._parts.reconfigure(config)
-        if _fixed(config) != _fixed(self._config):
-            _log.warning(
-                "changes to %s and %s take effect at the next start",
-                ", ".join(_FIXED_SECTIONS),
-                ", ".join(f"sts.{key}" for key in _FIXED_KEYS),
-            )
+        _FIXED.warn_of_changes(self._config, config)
         self._config = config
         self._metadata = self._made_metadata()
         return version
@@ -216,12 +213,6 @@ def _contexts(parts: StsParts) -> TlsContexts:
         return TlsContexts(parts.tls, ALPN, ssl.CERT_OPTIONAL)
     except (OSError, ssl.SSLError) as error:
         raise BuildError(f"sts.tls: TLS can't use the certificate: {error}") from None
-
-
-def _fixed(config: Config) -> tuple[object, ...]:
-    settings = sts_settings(config)
-    sections = tuple(getattr(config, section) for section in _FIXED_SECTIONS)
-    return (*sections, *(getattr(settings, key) for key in _FIXED_KEYS))
 
 
 @contextmanager

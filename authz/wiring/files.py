@@ -14,7 +14,7 @@ from authz.adapters.revocations.sources import RevocationSources
 from authz.adapters.store.store import Store
 from authz.config import Config
 from authz.core.delegation import DpopSettings
-from authz.core.delegation.settings import NonceNeed
+from authz.core.delegation.token_settings import NonceNeed
 from authz.core.revocations import RevocationError
 from authz.core.told_error import ToldError
 

@@ -6,12 +6,8 @@ Nothing runs before ``start``: until then there is no thread, no socket and no o
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from socket import gethostname
-from typing import Any, Final
+from typing import Any
 
-from authz.adapters.audit import AuditSettings
-from authz.adapters.audit.chain.key import ChainKeyError
 from authz.adapters.audit.log import AuditLog
 from authz.adapters.consents.sources import ConsentSources
 from authz.adapters.introspection import Introspections
@@ -41,6 +37,7 @@ from authz.edge.learning import (
     Learner,
     StatusListLearner,
 )
+from authz.edge.token_records import TokenRecords
 from authz.transports.clients import ClientAuthenticator
 from authz.wiring.asked import prepare_introspections
 from authz.wiring.consents import open_consents
@@ -49,9 +46,7 @@ from authz.wiring.policy import build_policy
 from authz.wiring.policy_version import compute_policy_version
 from authz.wiring.shared import SharedState, open_shared
 from authz.wiring.snapshot import Lookups, build_key_sources, read_nonces
-
-# What a second log of the same server is called: both may be on one machine, with one config.
-_OWN_NAME: Final = "sts"
+from authz.wiring.sts_audit import open_sts_audit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +112,7 @@ class StsParts:
         self.signer.take(plan)
         self.check.reconfigure(agent_domains(config))
         self.issuing.snapshot = snapshot
-        return snapshot.policy_version
+        return snapshot.records.policy_version
 
 
 def sts_settings(config: Config) -> StsSettings:
@@ -141,7 +136,7 @@ def open_sts(config: Config, clock: Clock = Clock()) -> Iterator[StsParts]:  # n
     settings, metrics = sts_settings(config), Metrics()
     with ExitStack() as opened:
         # Opened first, and so closed last: until then other parts may leave records.
-        audit = opened.enter_context(closing(_open_audit(config)))
+        audit = opened.enter_context(closing(open_sts_audit(config.audit)))
         signer = _open_signer(settings)
         keys = opened.enter_context(
             closing(KeyStore(_key_sources(config), KeyFolder(config.key_cache)))
@@ -218,9 +213,11 @@ def build_issuing(
     )
     return IssuingSnapshot(
         service,
-        settings.token_endpoint,
-        compute_policy_version(config),
-        read_redaction(config.audit.redact),
+        TokenRecords(
+            settings.token_endpoint,
+            compute_policy_version(config),
+            read_redaction(config.audit.redact),
+        ),
         needs_consents=any(
             rule.consent is ConsentNeed.REQUIRED or rule.authorization_details
             for rule in settings.rules
@@ -264,35 +261,3 @@ def read_sts_tls(settings: StsSettings) -> ServerTls:
         return ServerTls(files, "sts.tls")
     except TlsError as error:
         raise BuildError(error.of("sts.tls")) from None
-
-
-def _open_audit(config: Config) -> AuditLog:
-    try:
-        return AuditLog(audit_settings(config.audit))
-    except ChainKeyError as error:
-        raise BuildError(str(error)) from None
-
-
-def audit_settings(settings: AuditSettings) -> AuditSettings:
-    """Return the settings of the token service's log, which may share files with the server's.
-
-    Lines of several processes may go to one file. But a chain and a spool are one process' own.
-    """
-    changes: dict[str, Any] = {}
-    if settings.chain is not None:
-        name = f"{settings.chain.name or gethostname()}.{_OWN_NAME}"
-        changes["chain"] = settings.chain.model_copy(update={"name": name})
-    if settings.sinks:
-        changes["sinks"] = tuple(
-            sink
-            if sink.spool is None
-            else sink.model_copy(
-                update={
-                    "spool": sink.spool.model_copy(
-                        update={"folder": str(Path(sink.spool.folder) / _OWN_NAME)}
-                    )
-                }
-            )
-            for sink in settings.sinks
-        )
-    return settings.model_copy(update=changes)

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, FamilyKind
+from authz.adapters.metrics.families import FAMILIES
+from authz.adapters.metrics.family import BUCKETS_SECONDS, FamilyKind
 from generating.marks import MADE, anchored
 
 HEAD: Final = """\

@@ -9,7 +9,8 @@ import pytest
 from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.budgets import SpendResult
 from authz.adapters.exchange.client import ExchangeResult
-from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES, Family
+from authz.adapters.metrics.families import FAMILIES
+from authz.adapters.metrics.family import BUCKETS_SECONDS, Family
 from authz.adapters.signals.status import SignalResult
 from authz.adapters.store.calls import CallResult
 from authz.core.decision import Effect

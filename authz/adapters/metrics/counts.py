@@ -19,7 +19,7 @@ from authz.adapters.audit.records.line import CacheUse
 from authz.adapters.exchange import ExchangeResult
 from authz.adapters.introspection import IntrospectionResult
 from authz.adapters.locked_counter import LockedCounter
-from authz.adapters.metrics.families import BUCKETS_SECONDS
+from authz.adapters.metrics.family import BUCKETS_SECONDS
 from authz.adapters.metrics.samples import Sample, counter, histogram
 from authz.adapters.pdp.client import PdpResult
 from authz.adapters.status_lists import StatusListResult

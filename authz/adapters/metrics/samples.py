@@ -10,7 +10,8 @@ from prometheus_client.core import (
     Metric,
 )
 
-from authz.adapters.metrics.families import BUCKETS_SECONDS, FAMILIES
+from authz.adapters.metrics.families import FAMILIES
+from authz.adapters.metrics.family import BUCKETS_SECONDS
 
 Sample = tuple[tuple[str, ...], float]
 """Values of the labels, and the number."""

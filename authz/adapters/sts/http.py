@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from authz.adapters.sts import reply as replies
 from authz.adapters.sts.connections import Connection, KnownClient
+from authz.adapters.sts.in_thread import Submit, run_in_thread
 from authz.adapters.sts.limits import (
     ANSWER_SECONDS,
     IDLE_SECONDS,
@@ -36,9 +37,6 @@ _DOCUMENT_SECONDS: Final = 300
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOBODY: Final = ""  # in whose share clients are refused; no agent's name
 _log: Final = logging.getLogger("authz.sts")
-_T = TypeVar("_T")
-Submit = Callable[..., None]
-"""Has a thread call a function with arguments, soon."""
 
 
 class TokenEndpoint(Protocol):
@@ -101,7 +99,7 @@ class QuietProtocol(web.RequestHandler):
         """Answer a request that can't be parsed, or that failed, in our words."""
         del request, message
         own = status >= replies.INTERNAL.status
-        if own:
+        if own and not isinstance(exc, ConnectionError):  # the client may leave within its body
             _log.error("can't answer a request: %s", type(exc).__name__)
         response = response_of(replies.INTERNAL if own else replies.MALFORMED)
         response.force_close()
@@ -176,7 +174,9 @@ class TokenRequests:
             known = known or await self._learned(connection, pems)
             with self.shares.request(connection.agent, time.monotonic()):
                 proof = request.headers.get("dpop")
-                return await self._run(self._endpoint.answer, form, proof, known.agent)
+                return await run_in_thread(
+                    self._submit, self._endpoint.answer, form, proof, known.agent
+                )
         except Denied as denied:
             return await self._refused(denied)
         except TooFastError:
@@ -193,7 +193,7 @@ class TokenRequests:
 
     async def _learned(self, connection: Connection, pems: tuple[bytes, ...]) -> KnownClient:
         """Verify the certificate of a connection. Raises Denied."""
-        known = connection.known = await self._run(self._check, pems)
+        known = connection.known = await run_in_thread(self._submit, self._check, pems)
         connection.agent = known.agent.spiffe_id.text
         return known
 
@@ -201,41 +201,9 @@ class TokenRequests:
         """Refuse a client for its certificate, on record as long as all such have a share left."""
         try:
             with self.shares.request(_NOBODY, time.monotonic()):
-                return await self._run(self._endpoint.refuse_client, denied)
+                return await run_in_thread(self._submit, self._endpoint.refuse_client, denied)
         except (TooFastError, FullError):  # a flood must not fill the audit log
             return replies.BAD_CERTIFICATE
-
-    async def _run(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """Do work in a thread of the pool, and return its result. Raises what it raises."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[_T] = loop.create_future()
-        self._submit(_work, loop, done, work, arguments)
-        return await done
-
-
-def _work(
-    loop: asyncio.AbstractEventLoop,
-    done: "asyncio.Future[_T]",
-    work: Callable[..., _T],
-    arguments: tuple[object, ...],
-) -> None:
-    """Do work for the loop, and tell it the result, unless nobody waits for it any more."""
-    try:
-        result = work(*arguments)
-    except Exception as error:  # noqa: BLE001 - raised where it is waited for
-        loop.call_soon_threadsafe(_fail, done, error)
-    else:
-        loop.call_soon_threadsafe(_finish, done, result)
-
-
-def _finish(done: "asyncio.Future[_T]", result: _T) -> None:
-    if not done.done():
-        done.set_result(result)
-
-
-def _fail(done: "asyncio.Future[_T]", error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
 
 
 def _by_head(  # noqa: PLR0911 - a return for each refusal, in their order

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
-from authz.cli.parser.revocations import add_by, add_source
-from authz.cli.parser.types import a_count, a_later_moment, a_text, json_object
+from authz.cli.parser.entries import add_by, add_changes, add_source
+from authz.cli.parser.types import a_later_moment, a_text, json_object
 
 if TYPE_CHECKING:
     from authz.cli.parser.adding import Verbs
@@ -110,25 +110,4 @@ def _add_consents(verbs: "Verbs") -> None:
         action="store_true",
         help="take all consents back that have what the flags name",
     )
-    add(
-        "--note",
-        metavar="TEXT",
-        type=a_text,
-        help="with --take-back: why; the history keeps it",
-    )
-    add_by(listing)
-    add(
-        "--history",
-        action="store_true",
-        help="the last changes that the store and the file's history have: who, when and why",
-    )
-    add(
-        "-n",
-        "--lines",
-        metavar="N",
-        type=a_count,
-        default=100,
-        help="with --history: look at the last N changes (default: 100)",
-    )
-    add_source(listing, "list or take back")
-    add_json(listing)
+    add_changes(listing)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.cli.parser.adding import add_config, add_json, add_verb, end_help
-from authz.cli.parser.types import a_count, a_later_moment, a_text, a_time
+from authz.cli.parser.entries import add_by, add_changes, add_source
+from authz.cli.parser.types import a_later_moment, a_text, a_time
 
 if TYPE_CHECKING:
     import argparse
@@ -136,45 +137,7 @@ def _add_revocations(verbs: "Verbs") -> None:
         action="store_true",
         help="take the entry back that revokes exactly what the flags name, or those with an --id",
     )
-    add(
-        "--note",
-        metavar="TEXT",
-        type=a_text,
-        help="with --take-back: why; the history keeps it",
-    )
-    add_by(listing)
-    add(
-        "--history",
-        action="store_true",
-        help="the last changes that the store and the file's history have: who, when and why",
-    )
-    add(
-        "-n",
-        "--lines",
-        metavar="N",
-        type=a_count,
-        default=100,
-        help="with --history: look at the last N changes (default: 100)",
-    )
-    add_source(listing, "list or take back")
-    add_json(listing)
-
-
-def add_by(parser: "argparse.ArgumentParser") -> None:
-    """Add the flag ``--by``."""
-    parser.add_argument(
-        "--by",
-        metavar="WHO",
-        type=a_text,
-        help="who does this, for people; default: your user and this host",
-    )
-
-
-def add_source(parser: "argparse.ArgumentParser", what: str, default: str = "both") -> None:
-    """Add the flag ``--source``."""
-    parser.add_argument(
-        "--source", choices=("file", "store"), help=f"{what} there alone; default: {default}"
-    )
+    add_changes(listing)
 
 
 def _add_revoked(parser: "argparse.ArgumentParser", words: Callable[[_Revoked], str]) -> None:

@@ -11,8 +11,9 @@ from authz.core.delegation.oauth_client_settings import (
     OAuthClientSettings,
     PrivateKeyJwtSettings,
 )
-from authz.core.delegation.settings import DpopSettings, IssuerSettings, TokenSettings
+from authz.core.delegation.settings import IssuerSettings
 from authz.core.delegation.status_list_settings import StatusListSettings
+from authz.core.delegation.token_settings import DpopSettings, TokenSettings
 
 __all__ = [
     "MAX_TIMEOUT_SECONDS",

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from authz.core.base64url import base64url
-from authz.core.delegation.settings import TokenSettings
+from authz.core.delegation.token_settings import TokenSettings
 from authz.core.reads import Reads
 from authz.core.reason import BEARER, DPOP_SCHEME, Denied, Reason
 from authz.core.request import DPOP, Request

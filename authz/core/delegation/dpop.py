@@ -15,7 +15,7 @@ import msgspec
 
 from authz.core.base64url import base64url
 from authz.core.delegation.credential import Credential, token_hash
-from authz.core.delegation.settings import DpopSettings, NonceNeed
+from authz.core.delegation.token_settings import DpopSettings, NonceNeed
 from authz.core.jose.jwk import Key, KeySetError, KeyVerifyError, proof_key
 from authz.core.jose.jws import Jws, parse_compact
 from authz.core.paths import canonical_path

@@ -1,4 +1,4 @@
-"""The settings of delegation tokens, and of the issuers that may make them."""
+"""The settings of the issuers that may make delegation tokens."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from authz.core.assertion import ASSERTION_TYPE
-from authz.core.choice import Choice, Need
+from authz.core.choice import Need
 from authz.core.delegation.actor_settings import ActorSettings, ClaimText
 from authz.core.delegation.algorithms import Algorithm
 from authz.core.delegation.exchange_settings import ExchangeSettings
@@ -18,7 +18,7 @@ from authz.core.issuer_kind import IssuerKind
 from authz.core.jose import KeySettings
 from authz.core.jose.jws import media_type
 from authz.core.jose.settings import SpiffeBundleSettings
-from authz.core.settings import Duration, FileText, MisfitError, Settings
+from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import TrustDomainText
 from authz.core.urls import check_url
 
@@ -39,7 +39,6 @@ Unchecked = Literal[
 MAX_CLOCK_SKEW_SECONDS: Final = 120.0
 # An identifier (RFC 9396 section 2), collision-resistant ones are URIs.
 ApprovalType = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,256}$")]
-_HEADER_NAME: Final = r"^[a-z0-9-]{1,64}$"
 # Other kinds of JWT, by their typ: each has its own use and rules, and is never an access
 # token (RFC 8725bis section 3.12). ID-JAG, status lists, security events, transaction tokens, WIMSE
 # tokens and proofs, DPoP proofs, introspection answers, logout tokens, client assertions, AAuth,
@@ -116,55 +115,6 @@ def _scope_claim(name: str) -> str:
     return name
 
 
-class NonceNeed(Choice):
-    """Whether DPoP proofs must hold a nonce: not used, or required."""
-
-    OFF = "off"
-    REQUIRED = "required"
-
-
-class DpopSettings(Settings):
-    """Proofs of possession by DPoP (RFC 9449)."""
-
-    algorithms: tuple[Algorithm, ...] = Field(default=("ES256", "PS256", "Ed25519"), min_length=1)
-    """Signature algorithms of proofs."""
-    max_age: Duration = Field(default=60.0, ge=1.0, le=600.0)
-    """How old a proof may be, by its iat. The server remembers each proof for that long, against
-    replay.
-    """
-    clock_skew: Duration = Field(default=5.0, ge=0.0, le=60.0)
-    """How far in the future a proof's iat may be."""
-    nonce: NonceNeed = NonceNeed.OFF
-    """required: a proof must hold a nonce of this server (section 9), which expires after
-    nonce_lifetime.
-    """
-    nonce_lifetime: Duration = Field(default=300.0, ge=10.0, le=86400.0)
-    """How long a nonce is valid, at least."""
-    nonce_secret: FileText | None = None
-    """A file of 32 or more random bytes, from which nonces are made, the same for all replicas.
-    Left out, each process makes its own when it starts.
-    """
-
-
-class TokenSettings(Settings):
-    """Where a request carries the delegation token, and how its possession is proven."""
-
-    header: str = Field(default="authorization", pattern=_HEADER_NAME)
-    """Lower-case name of the header that carries the token."""
-    scheme: str = Field(default="Bearer", pattern=r"^[A-Za-z0-9-]{0,32}$")
-    """Authentication scheme before the token, in upper or lower case (RFC 9110 section 11.1); "" if
-    the header holds only the token.
-    """
-    forward: bool = False
-    """Forward the token to the upstream, where neither the request's profile nor its route has an
-    upstream_token. The upstream could then act as the agent: rarely right.
-    """
-    max_bytes: int = Field(default=8192, ge=512, le=65536)
-    """The longest accepted token, in bytes."""
-    dpop: DpopSettings = DpopSettings()
-    """Proofs of possession by DPoP (RFC 9449)."""
-
-
 def _empty_is_none(value: object) -> object:
     """Take ``keys: {}`` as keys left out: an issuer of opaque tokens alone has no keys."""
     return None if value == {} else value
@@ -181,7 +131,6 @@ class IssuerSettings(Settings):
     """The product that it runs: sets the settings that fit the product's tokens; each can be
     overridden here. `authz preset` prints the settings of each kind.
     """
-    """The token's iss, compared byte for byte."""
     keys: Annotated[KeySettings | None, BeforeValidator(_empty_is_none)] = None
     """Where the issuer's public keys are: required, except for an issuer with introspection.
     Without keys, only its opaque tokens are accepted.

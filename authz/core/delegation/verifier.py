@@ -28,12 +28,10 @@ from authz.core.delegation.opaque import (
     NoAnswers,
     OpaqueTokens,
 )
-from authz.core.delegation.settings import (
-    IssuerSettings,
-    TokenSettings,
-)
+from authz.core.delegation.settings import IssuerSettings
 from authz.core.delegation.status_list import NoStatusLists, StatusListChecker, StatusListLookup
 from authz.core.delegation.terms import TermsJudge
+from authz.core.delegation.token_settings import TokenSettings
 from authz.core.delegation.without_token import without_token
 from authz.core.jose.jwk import Key, KeyVerifyError
 from authz.core.jose.jws import Jws, parse_compact

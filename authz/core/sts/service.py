@@ -4,9 +4,9 @@
 2. Whose token is it: verified as the server verifies tokens, but for the bearer (``subject``).
 3. May the client become its actor: ``may_act``, an actor token of its own, the chain (``chain``).
 4. Which rule fits: audience, current actor, principal, and what was asked for (``rules``).
-5. Does the client hold the key of a token that is for the token service itself.
-6. Does policy know client and principal, and is nobody of them stopped (``parties``).
-7. Which scopes: of the subject token, of the rule, of the agent's own grants, and asked for.
+5. Does policy know client and principal, and is nobody of them stopped (``parties``).
+6. Which scopes: of the subject token, of the rule, of the agent's own grants, and asked for.
+7. Does the client hold the key of a token that is for the token service itself.
 8. Has the principal consented, where that is needed.
 9. When does it end: with the first of all that it depends on.
 
@@ -101,9 +101,9 @@ class TokenService:
         of_actor = self._check_actor(request, subject, facts, now)  # 3.
         own = self._settings.issuer
         delegations = delegations_of(subject, principal, facts.actors, own, now)
-        rule = self._rule(rules, Asked(request, subject, delegations), facts)  # 4. and 6.
+        rule = self._rule(rules, Asked(request, subject, delegations), facts)  # 4. to 6.
         proof_key, of_proof = self._proof(request, now)
-        if subject.audiences.isdisjoint(rule.subject_audiences):  # 5.
+        if subject.audiences.isdisjoint(rule.subject_audiences):  # 7.
             check_holder(subject.bindings, client, proof_key)
         details = granted_details(request.details, subject, rule.detail_types)
         consent = self._consent(principal, rule, details, facts, now)  # 8.
@@ -140,7 +140,7 @@ class TokenService:
         facts.rule, facts.audiences = rule.settings.name, rule.targets(asked.request)
         facts.flags = self._parties.flags(asked.principals)
         held = self._parties.check(facts.agent, asked.principals)
-        facts.scopes = _scopes(asked.request, asked.subject, rule, held)  # 7.
+        facts.scopes = _scopes(asked.request, asked.subject, rule, held)  # 6.
         return rule
 
     def _proof(self, request: TokenRequest, now: float) -> tuple[str, tuple[SingleUse, ...]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.config import Config, Place
-from authz.core.delegation.settings import NonceNeed
+from authz.core.delegation.token_settings import NonceNeed
 from authz.core.issuer_kind import IssuerKind
 
 # A token for one request is used within minutes of its issue; each is remembered until its end.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from authz.core.sts.errors import OAuthError, TokenRequestDenied
 from authz.core.sts.request import MAX_PARAMETERS
-from authz.edge.issuing import read_form
+from authz.edge.token_form import read_form
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
