@@ -73,7 +73,7 @@ def _is_target(identifier: object, operation: Any) -> bool:
     if not isinstance(identifier, str):
         return False
     if operation.call is not None:
-        named = operation.call.kind.value == "server" or operation.call.name != ""
+        named = operation.call.kind.value == "" or operation.call.name != ""
         return named and bool(identifier == operation.call.name)
     return [unquote(part) for part in identifier.split("/")] == ["", *operation.path]
 

@@ -5,7 +5,7 @@ Whatever comes, the answer is a refusal, or a token that ``issued_reference`` do
 
 import json
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from hypothesis import strategies as st
@@ -14,31 +14,32 @@ from authz.core.decision import Agent
 from authz.core.sts.outcome import Refuse
 from fuzz import issued_reference
 from fuzz.choices import Choices
+from fuzz.subject_tokens import (
+    AGENTS,
+    AUDIENCES,
+    PROOFS,
+    ROLES,
+    SCOPES,
+    Role,
+    signed,
+    subject_token,
+)
 from fuzz.token_world import (
     APPROVAL,
     CALL,
-    PREFIXES,
     REVOKED,
-    REVOKED_ID,
     SUSPENDED,
     Ask,
     service,
 )
-from lab.dpop import DpopClient
-from lab.issuer import MADE, Issuer, SigningKey, b64, claims_of, sign_json, sign_raw
-from support.forged import altered, unsigned
+from lab.issuer import MADE
 from support.token_service import (
     AT_HOTEL,
-    AT_ORDERS,
     AT_TRAVEL,
     HOTEL,
-    IDP,
-    ORCHESTRATOR,
-    PARTNER,
     STRANGER,
     STS,
     TRAVEL,
-    WEBAPP,
     Service,
     client,
 )
@@ -48,70 +49,13 @@ Mutate = Callable[[Draw, bytes], bytes]
 Members = dict[str, Any]
 _TYPE: Final = "urn:ietf:params:oauth:token-type:"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-_AGENTS: Final = (ORCHESTRATOR, TRAVEL, HOTEL)
-_ACTORS: Final = ("batch", "cron", f"{TRAVEL}/planner", "spiffe://x")
-_SCOPES: Final = ("trips:plan", "trips:book", "hotels:book", "bank:pay")
-
-
-class Role(NamedTuple):
-    """What is good for a rule: the client, the issuers, audiences and actors, and the targets."""
-
-    agent: str
-    issuers: tuple[str, ...]
-    audiences: tuple[str, ...]
-    actors: tuple[str, ...]
-    targets: tuple[str, ...]
-
-
-_ROLES: Final = (
-    Role(ORCHESTRATOR, ("id", "idp", "partner"), (WEBAPP, STS), (), (AT_TRAVEL, STS)),
-    Role(ORCHESTRATOR, ("partner",), (STS,), (), (AT_ORDERS, AT_HOTEL)),
-    Role(TRAVEL, ("own", "own", "idp"), (AT_TRAVEL, STS), (ORCHESTRATOR,), (AT_HOTEL,)),
-    Role(HOTEL, ("own", "own", "idp"), (AT_HOTEL, STS), (TRAVEL, ORCHESTRATOR), (AT_ORDERS,)),
-)
-_AUDIENCES: Final = (WEBAPP, STS, AT_TRAVEL, AT_HOTEL, AT_ORDERS, f"{STS}/", "", "*")
-_PROOFS: Final = DpopClient()
-_OTHER: Final = SigningKey("other", "ES256", DpopClient().key.private)
-_ODD: Final[tuple[Any, ...]] = (
-    None,
-    True,
-    0,
-    7,
-    -1.5,
-    2**60,
-    "",
-    "x",
-    [],
-    ["x"],
-    {},
-    {"sub": TRAVEL},
-    [TRAVEL],
-)
-_CLAIMS: Final = (
-    *("iss", "sub", "aud", "exp", "iat", "nbf", "jti", "scope", "client_id", "azp", "act", "cnf"),
-    *("may_act", "sub_id", "auth_time", "groups", "nonce", "events", "typ", "token_use", "idtyp"),
-    *("authorization_details", "status", "_claim_names", "crit", "gty", "acr", "entitlements"),
-)
-_TYPS: Final = (
-    *(
-        "at+jwt",
-        "JWT",
-        "jwt",
-        "application/at+jwt",
-        "JOSE",
-        "dpop+jwt",
-        "logout+jwt",
-        "secevent+jwt",
-    ),
-    *("authz-assertion+jwt", "txntoken+jwt", "oauth-id-jag+jwt", "id_token+jwt", "", 7, None),
-)
 
 
 def check(ask: Ask, draw: Draw, mutate: Mutate) -> tuple[str, str]:
     """Ask with one drawn form: the answer, and what is wrong with it, "" when nothing is."""
     world = service()
     r = Choices.of(draw(st.integers(0, 2**64)))
-    role, made = r.choice(_ROLES), len(MADE)
+    role, made = r.choice(ROLES), len(MADE)
     agent = _client(r, world, role.agent)
     form, proof = _form(r, world, role, agent.spiffe_id.text), _proof(r, world)
     del MADE[made:]  # there would be millions, and none comes into any output
@@ -148,7 +92,7 @@ def _keys(world: Service) -> issued_reference.Keys:
 
 
 def _client(r: Choices, world: Service, good: str) -> Agent:
-    name = r.nearly([good], [*_AGENTS, STRANGER, SUSPENDED, REVOKED])
+    name = r.nearly([good], [*AGENTS, STRANGER, SUSPENDED, REVOKED])
     if not r.is_odd(0.2):
         return client(name)
     return r.choice([Agent(client(name).spiffe_id, ""), client(name, "", world.now + 7)])
@@ -156,10 +100,10 @@ def _client(r: Choices, world: Service, good: str) -> Agent:
 
 def _form(r: Choices, world: Service, role: Role, agent: str) -> bytes:
     """Return the bytes of a form that is good or nearly so."""
-    kind, token = _subject_token(r, world, role)
+    kind, token = subject_token(r, world, role)
     if r.is_odd(0.1):
         kind = r.choice(["access_token", "jwt", "id_token", "refresh_token", "saml2"])
-    target = r.nearly(role.targets, _AUDIENCES)
+    target = r.nearly(role.targets, AUDIENCES)
     pairs = [
         ("grant_type", _GRANT),
         ("subject_token", token),
@@ -167,8 +111,8 @@ def _form(r: Choices, world: Service, role: Role, agent: str) -> bytes:
         (r.choice(["audience", "resource"]), target),
     ]
     if r.random() < 0.5:
-        pairs.append(("scope", " ".join(r.sample(_SCOPES, r.randint(1, 4)))))
-    if (role is _ROLES[0] and r.random() < 0.3) or r.is_odd(0.1):
+        pairs.append(("scope", " ".join(r.sample(SCOPES, r.randint(1, 4)))))
+    if (role is ROLES[0] and r.random() < 0.3) or r.is_odd(0.1):
         pairs.append(("authorization_details", _details(r)))
     if r.random() < 0.15:
         pairs += [("actor_token", _actor_token(r, world, agent))]
@@ -201,7 +145,7 @@ def _twist(r: Choices, pairs: list[tuple[str, str]]) -> None:
     elif how == "unknown":
         pairs.append((r.choice(["client_id", "x", "audience[]", "scope ", "Scope"]), STRANGER))
     elif how == "more":
-        pairs.append((r.choice(["audience", "resource"]), r.choice([*_AUDIENCES, "a", "urn:x#y"])))
+        pairs.append((r.choice(["audience", "resource"]), r.choice([*AUDIENCES, "a", "urn:x#y"])))
     else:
         odd = r.choice(["x", f"{value} ", f" {value}", f"{value}\0", f"{value},", "a  b", "\u00e9"])
         pairs[at] = {"empty": (name, ""), "odd": (name, odd)}.get(how, (name.upper(), value))
@@ -238,7 +182,7 @@ def _proof(r: Choices, world: Service) -> str | None:
         "htu": f"{STS}/token",
         "htm": "POST",
     } | changes
-    text = _PROOFS.proof("", given.pop("htm"), given.pop("htu"), **given)
+    text = PROOFS.proof("", given.pop("htm"), given.pop("htu"), **given)
     return r.nearly([text], [f"{text},{text}", text[:-4], "", "x.y.z"])
 
 
@@ -262,133 +206,4 @@ def _actor_token(r: Choices, world: Service, agent: str) -> str:
     changes: Members = r.nearly([{}], [{"act": {"sub": agent}}, {"exp": 7}, {"nonce": "n"}])
     issuer = r.choice([world.idp, world.idp, world.partner, world.own])
     claims = {"sub": name, "scope": "x", "jti": "j", **world.times, "aud": audience}
-    return _signed(issuer, claims | changes, "at+jwt")
-
-
-def _subject_token(r: Choices, world: Service, role: Role) -> tuple[str, str]:
-    """Return the type of a subject token and its text: of any kind, good or nearly so."""
-    named = r.nearly(role.issuers, ["id", "idp", "partner", "own"])
-    if named == "id":
-        return "id_token", _id_token(r, world)
-    issuer = {"own": world.own, "idp": world.idp, "partner": world.partner}[named]
-    claims: Members = {
-        "sub": r.nearly(["alice", "bob"], ["mallory", "a:alice"]),
-        "aud": r.nearly(
-            [*role.audiences, [*role.audiences]], [*_AUDIENCES, [role.audiences[0], "x"]]
-        ),
-        "scope": " ".join(r.sample(_SCOPES, r.randint(1, 4))),
-        "act": _act(r, role),
-        "jti": r.nearly(["j"], [REVOKED_ID]),
-        **world.times,
-    }
-    if r.random() < 0.3:
-        claims |= {"auth_time": int(world.now) - 9, "groups": ["travellers"]}
-    if issuer is world.own:
-        claims |= _own(r, claims["sub"])
-    for _ in range(r.nearly([0], [1, 1, 2], 0.5)):
-        _change(r, claims)
-    typ = r.nearly(["at+jwt", "JWT"] if issuer is world.idp else ["at+jwt"], _TYPS)
-    token = _signed(issuer, claims, typ)
-    if r.is_odd(0.2):
-        token = _forged(r, world, issuer, token)
-    text = r.nearly([token], ["x", "a.b.c", "", "\u00e9", token[:-1]], 0.1)
-    return r.choice(["access_token", "access_token", "jwt"]), text
-
-
-def _signed(issuer: Issuer, claims: Members, typ: object) -> str:
-    """Return a token of an issuer; a claim that is None is left out."""
-    key = issuer.current
-    header = {"alg": key.algorithm, "kid": key.key_id, "typ": typ}
-    given = {"iss": issuer.url, "client_id": "lab-client"} | claims
-    parts = (
-        {name: value for name, value in part.items() if value is not None}
-        for part in (header, given)
-    )
-    return sign_json(key, *parts)
-
-
-def _act(r: Choices, role: Role) -> Members | None:
-    """Return the chain that a good token has, or nearly so."""
-    chain = list(role.actors)
-    if r.is_odd(0.3):
-        chain.insert(r.randint(0, len(chain)), r.choice([*_AGENTS, SUSPENDED, REVOKED, "batch"]))
-    if r.is_odd(0.2):
-        chain += r.sample([*_ACTORS, role.agent], r.randint(1, 3))
-    if r.is_odd(0.1):
-        chain = chain[1:]
-    act: Members | None = None
-    for name in reversed(chain):
-        act = {"sub": name, **({"act": act} if act else {})}
-        if r.is_odd(0.1):
-            act["iss"] = r.choice([IDP, STS, PARTNER, "spiffe://corp.example", 7])
-    return act
-
-
-def _own(r: Choices, subject: str) -> Members:
-    """Return what our own tokens have beside: the principal as its issuer names it, and a key."""
-    issuer = r.choice([IDP, IDP, IDP, PARTNER])
-    prefix = PREFIXES[r.nearly([issuer], [PARTNER], 0.1)]
-    return {
-        "sub": prefix + subject,
-        "sub_id": {"format": "iss_sub", "iss": issuer, "sub": subject},
-        "client_id": TRAVEL,
-        "cnf": {"x5t#S256": f"thumbprint-of-{r.choice(['travel', 'hotel'])}"},
-    }
-
-
-def _id_token(r: Choices, world: Service) -> str:
-    changes: Members = {"groups": ["travellers"]} if r.random() < 0.3 else {}
-    for _ in range(r.nearly([0], [1, 1, 2], 0.5)):
-        _change(r, changes)
-    if r.is_odd(0.2):
-        changes["iat"] = int(world.now) - r.choice([500, 700])
-    header = {"typ": r.choice(_TYPS)} if r.is_odd(0.3) else {}
-    return world.id_token(header=header, **changes)
-
-
-def _change(r: Choices, claims: Members) -> None:
-    name = r.choice(_CLAIMS)
-    near: Members = {
-        "iss": [IDP, PARTNER, STS, f"{IDP}/"],
-        "sub": [TRAVEL, "spiffe:", "a" * 1025, "lab-client", "alice\n"],
-        "aud": [*_AUDIENCES, [STS, 7], [[STS]]],
-        "cnf": [_PROOFS.confirmation, {"x5t#S256": "other"}, {"jwk": {}}],
-        "may_act": [{"sub": name} for name in (*_AGENTS, "alice")] + [{"sub": TRAVEL, "x": 1}],
-        "authorization_details": [[{"type": kind, "amount": 5}] for kind in (CALL, APPROVAL, "x")],
-        "_claim_names": [{"groups": "src1"}, {"email": "src1"}],
-        "scope": [["trips:plan"], "trips:plan  x", " ", ["a b"]],
-        "exp": [7, 2**53 - 1, "9999999999"],
-        "sub_id": [{"format": "iss_sub", "iss": IDP, "sub": "bob"}, {"format": "opaque"}],
-    }
-    claims[name] = r.choice([*near.get(name, []) * 3, *_ODD])
-
-
-def _forged(r: Choices, world: Service, issuer: Issuer, token: str) -> str:
-    """Return a token that its issuer did not sign."""
-    head, body, signature = token.split(".")
-    claims = claims_of(token)
-    key = issuer.current
-    header = {"alg": "ES256", "kid": key.key_id, "typ": "at+jwt"}
-    payload = json.dumps(claims).encode()
-    public = key.jwk()
-    forgers: list[Callable[[], str]] = [
-        lambda: unsigned(claims),
-        lambda: altered(token, scope=" ".join(_SCOPES)),
-        lambda: altered(token, sub="bob"),
-        lambda: sign_raw(_OTHER, json.dumps(header).encode(), payload),
-        lambda: sign_raw(_OTHER, json.dumps(header | {"jwk": _OTHER.jwk()}).encode(), payload),
-        lambda: sign_raw(key, json.dumps(header | {"alg": "none"}).encode(), payload),
-        lambda: sign_raw(key, json.dumps(header | {"crit": ["exp"]}).encode(), payload),
-        lambda: sign_raw(key, json.dumps(header | {"jwk": public}).encode(), payload),
-        lambda: sign_raw(key, json.dumps(header).encode(), _doubled(payload)),
-        lambda: _signed(world.partner, {**claims, "iss": IDP}, "at+jwt"),
-        lambda: f"{head}.{body}.{signature}=",
-        lambda: f"{head}.{body}.{b64(bytes(64))}",
-        lambda: f"{head}.{body}.",
-    ]
-    return r.choice(forgers)()
-
-
-def _doubled(payload: bytes) -> bytes:
-    """Say a second audience, as some parsers would read it."""
-    return payload[:-1] + b', "aud": "' + STS.encode() + b'"}'
+    return signed(issuer, claims | changes, "at+jwt")
