@@ -85,8 +85,8 @@ class DocumentRequest:
 class DocumentResponse:
     """The document, the headers that came with it, and its status: 200, or one of ``refusals``."""
 
-    body: bytes
-    headers: Mapping[str, str]
+    body: bytes = field(repr=False)  # may hold a token
+    headers: Mapping[str, str] = field(repr=False)
     status: int = _HTTP_OK
 
 

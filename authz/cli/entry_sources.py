@@ -116,6 +116,7 @@ class EntryKind(Generic[E]):
         rests: when it takes effect that a line was removed from the file.
         if_invalid: what an invalid line of the file does.
         is_tolerant: whether servers use a file's other lines while one is invalid.
+        max_bytes: how much of a file servers read.
         prune: what a file need not have any more when some are added, None for all that it has.
     """
 
@@ -124,6 +125,7 @@ class EntryKind(Generic[E]):
     rests: str
     if_invalid: str
     is_tolerant: bool = False
+    max_bytes: int = MAX_BYTES
     prune: Callable[[Mapping[bytes, E], Sequence[E]], Collection[E]] | None = None
 
 
@@ -136,7 +138,9 @@ class FileSource(Generic[E]):
         """Take the path, and what kind it has."""
         self.path = path
         self._kind = kind
-        self._file = EntryFile(path, kind.reader, is_tolerant=kind.is_tolerant)
+        self._file = EntryFile(
+            path, kind.reader, is_tolerant=kind.is_tolerant, max_bytes=kind.max_bytes
+        )
         self.rests, self.if_invalid = kind.rests, kind.if_invalid
         self.is_all_or_nothing = not kind.is_tolerant
         self.where = str(path)

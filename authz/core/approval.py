@@ -123,7 +123,7 @@ class Approval:
     Attributes:
         locations: None if it has none.
         token_id, issued_at, expires_at: of the approval itself; "" and 0 without them.
-        digest: of the whole element, the same for every way to write it.
+        digest: of all that it names, the same for every way to write that.
     """
 
     type: str
@@ -151,17 +151,15 @@ class Approval:
         if not isinstance(arguments, Mapping):
             raise ApprovalError("its arguments are not an object")
         token_id, issued_at, expires_at = _own(element)
-        return cls(
+        read = (
             _text(element, "type", 256),
             _texts(element, "locations") if "locations" in element else None,
             _texts(element, "actions"),
             _text(element, "identifier", max(MAX_NAME_CHARS, MAX_URI_CHARS) * 4, at_least=0),
             arguments,
-            token_id,
-            issued_at,
-            expires_at,
-            sha256(_encode(element)).digest(),
         )
+        digest = sha256(_encode(_plain(read))).digest()
+        return cls(*read, token_id, issued_at, expires_at, digest)
 
     def check(self, call: NamedCall, now: float) -> None:
         """Check that it approves this call at this time (unix seconds). Raises ApprovalError.
@@ -202,6 +200,19 @@ def same_json(first: object, second: object) -> bool:
 
 def _is_exact(number: float) -> bool:
     return isinstance(number, int) or (isfinite(number) and abs(number) < _EXACT)
+
+
+def _plain(value: object) -> object:
+    """Return the value that is written in one way alone of those that are the same."""
+    if isinstance(value, Mapping):
+        return {name: _plain(child) for name, child in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(_plain, value))
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, float) and value.is_integer() and _is_exact(value):
+        return int(value)
+    return value
 
 
 def _own(element: Mapping[str, Any]) -> tuple[str, float, float]:

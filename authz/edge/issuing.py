@@ -22,6 +22,7 @@ from authz.adapters.sts.reply import INTERNAL, NOT_STORED, Reply
 from authz.core.decision import Agent
 from authz.core.needs import Need
 from authz.core.reason import Denied, Reason
+from authz.core.sts.new_token import TOKEN_TYPE
 from authz.core.sts.outcome import Issue, Outcome, Refuse, TokenFacts
 from authz.core.sts.request import TokenRequest, read_request
 from authz.core.sts.service import TokenService, refusal
@@ -33,7 +34,6 @@ from authz.edge.token_form import read_form
 from authz.edge.token_records import NOBODY, TokenRecords
 
 WAIT_SECONDS: Final = 5.0  # for keys, issuers and the store: agents wait longer, if need be, anew
-TOKEN_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
 _TOKEN_ID_BYTES: Final = 16
 _log: Final = logging.getLogger("authz.sts")
 

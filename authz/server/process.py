@@ -219,9 +219,8 @@ class ServerProcess:
 
         Raises BuildError, KeyStoreError: then the old config stays in force.
         """
-        self._publication.prepare(config)
-        version = self._parts.reconfigure(config, candidate)
-        self._publication.take(config)
+        with self._publication.taking(config):
+            version = self._parts.reconfigure(config, candidate)
         FIXED.warn_of_changes(self._config, config)
         self._config = config
         _warn_of_shadow(config)

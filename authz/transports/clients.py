@@ -63,7 +63,7 @@ class ClientAuthenticator:
         _check_domains(chain[1:], agent)
         since = max(one.not_valid_before_utc for one in chain).timestamp()
         until = min(one.not_valid_after_utc for one in chain).timestamp()
-        return KnownClient(Agent(agent, svid.thumbprint, svid.not_after), trust, since, until)
+        return KnownClient(Agent(agent, svid.thumbprint, until), trust, since, until)
 
 
 def _parsed(uri: str) -> SpiffeId:

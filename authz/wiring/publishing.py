@@ -1,5 +1,8 @@
 """Publishes the keys of assertions, and an issuer's metadata, as the config in force says."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from authz.adapters.assertions import AssertionSettings
 from authz.adapters.http_server import ListenError
 from authz.adapters.listener_certificate import ListenerCertificate, ListenerTlsError
@@ -29,24 +32,35 @@ class KeyPublication:
         if self._publication is not None:
             self._publication.start()
 
-    def prepare(self, config: Config) -> None:
-        """Listen for a config that is the first with assertions. Raises BuildError."""
-        if self._publication is not None:
-            return
+    @contextmanager
+    def taking(self, config: Config) -> Iterator[None]:
+        """Publish by a config, which the body puts into force.
+
+        Listens before, for a config that is the first with assertions. If the body raises, nothing
+        has changed. Raises BuildError.
+        """
+        before = self._publication
+        if before is None:
+            self._publication = self._started(config)
+        try:
+            yield
+        except BaseException:
+            if before is None:  # else the next config would find its address taken by this one's
+                self.close()
+                self._publication = None
+            raise
+        if self._publication is not None and config.assertions is not None:
+            self._publication.documents = documents(config.assertions.issuer, self._keys.jwks)
+
+    def _started(self, config: Config) -> Publication | None:
         publication = self._build(config.assertions)
         if publication is None:
-            return
+            return None
         try:
             publication.start()
         except ListenError as error:
             raise BuildError(f"assertions.listen: {error}") from None
-        self._publication = publication
-
-    def take(self, config: Config) -> None:
-        """Publish the metadata of a config, whose keys are in use."""
-        settings = config.assertions
-        if self._publication is not None and settings is not None:
-            self._publication.documents = documents(settings.issuer, self._keys.jwks)
+        return publication
 
     def close(self) -> None:
         """Stop listening."""

@@ -349,21 +349,22 @@ class SlowConsents(Consents):
 
 def test_a_use_while_another_thread_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """They change what is in force one after the other: else a consent just given may be lost."""
-    made: list[SlowConsents] = []
-    monkeypatch.setattr(stored_consents, "Consents", lambda: made.append(SlowConsents()) or made[0])
+    held = SlowConsents()
+    monkeypatch.setattr(stored_consents, "Consents", lambda: held)
     store = MemoryStore()
     stored = StoredConsents(store.consents)
     old, new = ([once(note=f"{kind} {at}") for at in range(20)] for kind in ("old", "new"))
     store.consents.add({each.id: each.line for each in old}, "test", SECONDS)
     stored.look()
     with ThreadPoolExecutor(1) as pool:
-        used = pool.submit(lambda: [stored.use_up(each.id, AGENT, SECONDS) for each in old])
+        used = [pool.submit(stored.use_up, each.id, AGENT, SECONDS) for each in old]
         for each in new:
             store.consents.add({each.id: each.line}, "test", SECONDS)
             stored.look()
-        used.result()
+        for use in used:
+            use.result()
     stored.look()
-    assert (made[0].meetings, len(stored)) == (0, len(new))
+    assert (held.meetings, len(stored)) == (0, len(new))
 
 
 def test_a_store_that_may_have_forgotten_a_use_lets_none_pass(server: RedisServer) -> None:

@@ -14,6 +14,7 @@ from authz.adapters.exchange.answer import (
     read_refusal,
 )
 from authz.adapters.fetched import FetchError
+from authz.adapters.http_fetch import DocumentResponse
 from authz.core.delegation import ExchangeSettings
 from support.exchange_issuer import TYPE
 
@@ -36,6 +37,7 @@ def test_a_good_answer() -> None:
     read = read_answer(json.dumps(GOOD).encode(), SETTINGS)
     assert (read.token, read.seconds, read.scopes) == ("token", 60.0, frozenset("ab"))
     assert "token" not in repr(read).replace("TokenAnswer", "")
+    assert "token" not in repr(DocumentResponse(json.dumps(GOOD).encode(), {}))
 
 
 @given(st.binary(max_size=300) | st.dictionaries(NAMES, VALUES).map(json.dumps).map(str.encode))

@@ -400,7 +400,7 @@ def test_too_many_revocations_are_refused(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All or none are added."""
-    monkeypatch.setattr("authz.adapters.store.engine.MAX_REVOCATIONS", 3)
+    monkeypatch.setattr("authz.adapters.store.register.MAX_ENTRIES", 3)
     with opened_store(url=server.url) as store:
         store.add({"a": b"1", "b": b"2"}, "ann", SECONDS)
         with pytest.raises(StoreFullError):

@@ -1,11 +1,14 @@
 """The token service's connections make room for each other, and each agent has its share."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from typing import ClassVar
 
 import pytest
 
+from authz.adapters.sts.arrivals import Arrivals, source_of
 from authz.adapters.sts.connections import Connection, Connections
 from authz.adapters.sts.limits import (
     BURST,
@@ -117,6 +120,53 @@ def test_a_connection_ends_at_its_time(sock: socket.socket) -> None:
     assert _is_ended(late)
     assert not _is_ended(soon)
     assert list(connections) == [soon]
+
+
+def _taken(arrivals: Arrivals, count: int) -> list[socket.socket]:
+    async def take() -> list[socket.socket]:
+        return [await arrivals.take() for _ in range(count)]
+
+    return asyncio.run(take())
+
+
+def test_each_source_has_its_turn() -> None:
+    """Who opens many connections waits behind who opens one, in the order of each source."""
+    a1, a2, a3, b1 = made = [socket.socket() for _ in range(4)]
+    with closing(Arrivals(8)) as arrivals:
+        for source, each in ((b"a", a1), (b"a", a2), (b"a", a3), (b"b", b1)):
+            assert arrivals.put(source, each)
+        assert _taken(arrivals, 4) == [a1, b1, a2, a3]
+    for each in made:
+        each.close()
+
+
+def test_the_source_with_most_arrivals_loses_its_oldest() -> None:
+    """Without room a flood closes its own connections, also if another one comes last."""
+    a1, a2, b1 = made = [socket.socket() for _ in range(3)]
+    with closing(Arrivals(2)) as arrivals:
+        arrivals.put(b"a", a1)
+        arrivals.put(b"a", a2)
+        assert not arrivals.put(b"b", b1)
+        assert a1.fileno() == -1
+        assert _taken(arrivals, 2) == [a2, b1]
+        arrivals.put(b"b", b1)
+    assert b1.fileno() == -1  # closed with the arrivals
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::1%eth1", True),
+    ],
+)
+def test_a_network_of_ipv6_is_one_source(one: str, other: str, *, is_same: bool) -> None:
+    """A host with IPv6 may have a whole /64, and so no more turns than one with IPv4."""
+    assert (source_of(one) == source_of(other)) is is_same
 
 
 def test_an_agent_has_a_rate_of_its_own() -> None:

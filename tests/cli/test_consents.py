@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from authz.adapters.consents import ConsentSettings
 from authz.adapters.consents.sources import ConsentSources
 from authz.cli import entry_sources
+from authz.cli.consenting.sources import KIND
 from authz.core.consents import READER
 from authz.core.reason import Denied
 from authz.core.sts.consent import ConsentAsked
@@ -193,6 +195,19 @@ def test_take_back_says_which(told: Told) -> None:
     assert told("consents", "--take-back")[0] == 2
     assert told("consents", "--take-back", "--subject", "bob")[0] == 2
     assert told("consents", "--take-back", "--history")[0] == 2
+
+
+def test_a_file_that_would_be_too_large(
+    told: Told, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What servers would not read is not given: then no consent of the file would count."""
+    monkeypatch.setattr("authz.cli.consenting.sources.KIND", replace(KIND, max_bytes=300))
+    assert told("consent", *ALICE, "--for", "1h")[0] == 0
+    before = path.read_bytes()
+    status, _, err = told("consent", *ALICE, "--for", "2h")
+    assert (status, path.read_bytes()) == (1, before)
+    assert "not certainly given: " in err
+    assert "larger than 300 bytes" in err
 
 
 def test_an_id_that_nothing_has(told: Told, path: Path) -> None:

@@ -69,6 +69,11 @@ def written(folder: Path, changes: ConfigBuilder = GOOD) -> Path:
         (GOOD.with_((*AT_RULE, "approval", "type"), f"{TYPE}s"), f"did you mean {TYPE}?"),
         (GOOD.with_((*AT_RULE, "approval", "url"), "http://a.example"), "must be an https:// URL"),
         (GOOD.with_((*AT_RULE, "approval", "url"), "javascript:x"), "must be an https:// URL"),
+        (
+            GOOD.with_((*AT_RULE, "approval", "url"), "https://a.example/?{ID}&x={id}"),
+            "{ID} is nothing that is replaced: {id} and {authorization_details} are",
+        ),
+        (GOOD.with_((*AT_RULE, "approval", "url"), "https://a.example/?{id"), "{id is nothing"),
         (GOOD.with_((*AT_RULE, "approval"), {}), "approval.type"),
         (GOOD.with_((*AT_ISSUER, "approval_types"), []), "no issuer has it in approval_types"),
         (

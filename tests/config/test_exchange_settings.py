@@ -121,9 +121,15 @@ def test_check_warns_and_reads_the_files(tmp_path: Path) -> None:
     unused = LAB.with_yaml(("issuers", 0, "exchange"), f"{{{keys}}}")
     path.write_text(text_of(unused))
     assert any("no route exchanges tokens there" in words for words in told(path))
+    good = with_exchange(f"{{{keys}}}")
+    overruled = good.with_(("profiles", "default", "upstream_token"), "forward")
+    path.write_text(text_of(overruled))
+    assert any("every profile has an upstream_token" in words for words in told(path, "profile"))
+    path.write_text(text_of(overruled.with_profile("other", "{}")))
+    assert not told(path)
 
 
-def told(path: Path) -> list[str]:
+def told(path: Path, word: str = "exchange") -> list[str]:
     """The warnings about exchange."""
     warnings = map(str, check_config(path, datetime.now(UTC)).warnings)
-    return [warning for warning in warnings if "exchange" in warning]
+    return [warning for warning in warnings if word in warning]

@@ -102,6 +102,24 @@ def test_no_element_is_too_odd_to_be_refused(odd: Any, changes: dict[str, Any]) 
         assert said_of(each).startswith(("Approval(type=", "its ", "it ", "an element"))
 
 
+def test_the_same_content_is_one_approval() -> None:
+    """However it is written: else a token that has it twice would approve two calls."""
+    written = [
+        element(actions=["a", "b"], locations=["l", "m"], arguments={"x": [620, {"y": 0}]}),
+        element(actions=["b", "a"], locations=["m", "l"], arguments={"x": [620.0, {"y": -0.0}]}),
+        element(actions=["b", "a", "a"], locations=["l", "m"], arguments={"x": [6.2e2, {"y": 0}]}),
+    ]
+    assert len({Approval.read(each).digest for each in written}) == 1
+    bare = [element(), element(arguments={})]
+    assert len({Approval.read(each).digest for each in bare}) == 1
+    others = [
+        *(written[0], bare[0], element(arguments={"x": True}), element(arguments={"x": 1})),
+        *(element(arguments={"x": 1.5}), element(locations=["l"]), element(identifier="")),
+        *(element(arguments={"x": "1"}), element(arguments={"x": 2**60}), element(actions=["l"])),
+    ]
+    assert len({Approval.read(each).digest for each in others}) == len(others)
+
+
 def test_what_can_not_be_named() -> None:
     """A call whose arguments or target can't be read is approved by nothing."""
     for unreadable in (b"", b"[]", b'{"a":1,"a":2}', b"{"):

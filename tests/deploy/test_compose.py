@@ -1,5 +1,6 @@
 """The homelab's files: they fit the image and ``authz init``, and lead to an answer."""
 
+import re
 import sys
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -81,6 +82,30 @@ def test_the_store_is_on_the_sockets_volume() -> None:
     page = (COMPOSE.parents[1] / "docs" / "howto" / "homelab.md").read_text()
     assert f'store: {{url: "unix://{settings["unixsocket"]}"}}' in page
     assert settings["unixsocket"].startswith("/run/authz/")
+
+
+def test_the_upstream_gets_the_public_key_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The how-to's config names a file that authz alone has, and is good beside the rest."""
+    added = yaml.safe_load((COMPOSE / "assertions.yaml").read_text())["services"]
+    mounted = {name: added[name]["volumes"] for name in ("authz", "upstream")}
+    page = (COMPOSE.parents[1] / "docs" / "howto" / "homelab.md").read_text()
+    block = re.search(r"```yaml\n(assertions:\n.*?)```", page, re.DOTALL)
+    assert block is not None
+    (private,), (public,) = mounted["authz"], mounted["upstream"]
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.read_text() + block[1])
+
+    assert run("check", "--elsewhere", str(config)) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert all("authz init made its key" in warning for warning in warnings)
+    (key,) = yaml.safe_load(block[1])["assertions"]["keys"]
+    assert Path(key["file"]).parent == Path(private["target"])
+    assert f"/here/{Path(private['source'])}/signing.pem > {Path(public['source'])}/" in page
+    assert private["source"] != public["source"]
+    assert private["read_only"] is public["read_only"] is True
+    assert "keys/" in (COMPOSE / ".gitignore").read_text().split()
 
 
 def test_envoy_is_held_to_its_digest() -> None:

@@ -28,9 +28,12 @@ from authz.core.paths import Form
 from authz.core.protocols import reading
 from authz.edge.envoy.known_messages import CheckReader
 from authz.transports.http2 import ServerConnection
-from fuzz import field_blocks, honest_client, kinds, known, reference, value_patterns
+from fuzz import approvals as fuzz_approvals
+from fuzz import exchange_answers as fuzz_answers
+from fuzz import field_blocks, honest_client, kinds, known, reference, token_world, value_patterns
 from fuzz import http2 as fuzz_http2
 from fuzz import messages as fuzz_messages
+from fuzz import token_requests as fuzz_requests
 from lab.config_builder import AT_PUBLIC_RULE, LAB
 from lab.issuer import b64, sign_raw
 from lab.mesh import AUDIENCE, GATEWAY, ISSUER, PAYMENTS, TRAVEL
@@ -75,6 +78,9 @@ class Lab:
     decoder: field_blocks.MakeDecoder = decoder
     judge: kinds.Judge = kinds.judge
     parse_pattern: value_patterns.Parse = ValuePattern.parse
+    ask: token_world.Ask = token_world.ask
+    accept: fuzz_answers.Accept = fuzz_answers.accept
+    approve: fuzz_approvals.Approve = fuzz_approvals.approve
 
     @classmethod
     def of(cls, world: World) -> "Lab":
@@ -358,6 +364,30 @@ def agent_names(lab: Lab, draw: Draw) -> str:
     return answer
 
 
+def token_requests(lab: Lab, draw: Draw) -> str:
+    """Token requests: forms twisted, with tokens of every kind, beside the rules as data."""
+    answer, wrong = fuzz_requests.check(lab.ask, draw, _mutated)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
+def exchange_answers(lab: Lab, draw: Draw) -> str:
+    """A token endpoint's answers, good ones, odd ones and forged ones, by several settings."""
+    answer, wrong = fuzz_answers.check(lab.accept, draw, _mutated)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
+def approvals(lab: Lab, draw: Draw) -> str:
+    """authorization_details and the calls that they should approve, or just not."""
+    answer, wrong = fuzz_approvals.check(lab.approve, draw, _mutated)
+    if wrong:
+        raise WrongError(wrong)
+    return answer
+
+
 TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
     one.__name__: one
     for one in (
@@ -376,5 +406,8 @@ TARGETS: Mapping[str, Callable[[Lab, Draw], str]] = {
         hpack,
         token_kinds,
         agent_names,
+        token_requests,
+        exchange_answers,
+        approvals,
     )
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authz.core.jose.jwk import Key, parse_key_set
@@ -21,6 +21,7 @@ from authz.edge.envoy.known_messages import CheckReader
 from authz.transports.http2 import ServerConnection
 from authz.transports.http2.hpack import Field, HeaderDecoder
 from fuzz import http2 as fuzz_http2
+from fuzz.breaking import until_found
 from fuzz.targets import CHANGES, TARGETS, Lab, WrongError
 from support.judged import Judged
 from support.world import World
@@ -52,20 +53,7 @@ def test_target(fuzzed: Lab, name: str) -> None:
 
 def breaks(lab: Lab, name: str) -> None:
     """Run a target until it finds something. Raises WrongError when it does."""
-
-    @settings(
-        max_examples=500,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.data())
-    def examples(data: st.DataObject) -> None:
-        TARGETS[name](lab, data.draw)
-
-    examples()
+    until_found(lambda draw: TARGETS[name](lab, draw))
 
 
 OF_DECISIONS = (

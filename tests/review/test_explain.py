@@ -18,7 +18,7 @@ from authz.review.explain import check_request as read_check_request
 from authz.review.explain.rule_report import report_rules
 from authz.wiring.policy_version import compute_policy_version
 from lab.config_builder import AT_READ_RULE, LAB
-from lab.mesh import TRAVEL
+from lab.mesh import ISSUER, TRAVEL
 from support.path_rules import RULES, SEGMENTS, delegation, policy, query, rule
 from support.verbs import URL, edit, run
 from support.world import READ, World, check_request
@@ -86,6 +86,33 @@ def test_what_is_made_for_the_upstream(config: Path, capsys: pytest.CaptureFixtu
     assert run(*call) == 0
     words = "the upstream gets an assertion for https://mcp.corp.example/finance, with the scopes: "
     assert f"{words}{READ}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scopes", "words"),
+    [
+        (
+            [READ],
+            f"a token for ledger, if {ISSUER} exchanges the client's, with the scopes: {READ}",
+        ),
+        (["other"], "nothing, as the client's has none of the scopes other: the server refuses"),
+    ],
+)
+def test_what_is_exchanged_for_the_upstream(
+    config: Path, capsys: pytest.CaptureFixture[str], scopes: list[str], words: str
+) -> None:
+    """An allow says which token would be asked for, or that none can be."""
+    client = {"url": f"{ISSUER}/token", "client_id": "authz", "client_secret_file": "secret"}
+    route = {"issuer": ISSUER, "audience": "ledger", "scopes": scopes}
+    (config.parent / "secret").write_text("s3cret\n")
+    changes = LAB.with_(("issuers", 0, "exchange"), client)
+    changes = changes.with_(("routes", "finance", "upstream_token"), "exchange")
+    edit(config, changes.with_(("routes", "finance", "exchange"), route))
+    capsys.readouterr()
+    call = ["explain", str(config), "GET", URL, "--agent", TRAVEL, "--principal", "alice"]
+
+    assert run(*call, "--scope", READ) == 0
+    assert f"the upstream gets {words}" in capsys.readouterr().out
 
 
 def test_budgets(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

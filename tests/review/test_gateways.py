@@ -189,6 +189,10 @@ def test_ext_authz_in_front() -> None:
     (warning,) = warnings(changed)
     assert "token.forward: true" in warning
     assert not list(warnings(config(routes=front, token="{forward: true}")))
+    strips = front.replace("protocol: mcp,", "protocol: mcp, upstream_token: assert,", 1)
+    assertions = "{issuer: 'https://a.example', keys: [{file: k}], insecure: true}"
+    given = config(routes=strips, token="{forward: true}", assertions=assertions)
+    assert "upstream_token: forward" in next(warnings(given))
 
 
 def test_no_mcp_server_gets_the_token() -> None:

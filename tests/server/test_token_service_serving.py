@@ -96,6 +96,25 @@ def test_silent_handshakes_keep_nobody_out(
             connection.close()
 
 
+def test_a_flood_of_one_host_keeps_no_other_out(
+    world: TokenServiceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections of one address that wait for their handshakes leave every second one to others.
+
+    In the order of their arrival, all of them would come before the agent's.
+    """
+    monkeypatch.setattr("authz.adapters.sts.server.HANDSHAKES_A_SECOND", 5.0)
+    with world.serving() as process:
+        port = int(world.url.rpartition(":")[2])
+        source = ("127.0.0.2", 0)
+        flood = [socket.create_connection(("127.0.0.1", port), 60, source) for _ in range(100)]
+        with world.client() as agent:
+            assert world.exchange(agent).status_code == 200
+        assert process.server.status().connections < 50
+        for connection in flood:
+            connection.close()
+
+
 def test_many_clients_get_their_tokens(world: TokenServiceWorld) -> None:
     """Many agents at once get a token each, and no two the same."""
     with world.serving(), ThreadPoolExecutor(8) as pool:
@@ -177,6 +196,14 @@ def test_a_ca_that_is_no_longer_trusted_counts_no_more(world: TokenServiceWorld)
         both.with_name("new.pem").write_bytes(world.authority.path.read_bytes())
         both.with_name("new.pem").rename(both)
         wait_until(lambda: world.exchange(agent).status_code == 401)
+
+
+def test_a_token_ends_with_the_chain_of_its_client(world: TokenServiceWorld) -> None:
+    """A certificate that outlives its CA is good, and binds a token, until that CA's end."""
+    short = Authority(world.folder / "short", "short", lifetime_seconds=100)
+    world.write_config(LAB.with_(("sts", "tls", "client_ca"), str(short.path)))
+    with world.serving(), world.client(short.issue(ORCHESTRATOR)) as agent:
+        assert world.exchange(agent).json()["expires_in"] <= 100
 
 
 def test_a_ca_of_another_domain_vouches_for_no_agent_of_ours(world: TokenServiceWorld) -> None:

@@ -45,17 +45,20 @@ class EntryFile(Generic[E]):
         reader: EntryReader[E],
         *,
         is_tolerant: bool = False,
+        max_bytes: int = MAX_BYTES,
         patience_seconds: float = inf,
     ) -> None:
         """Take the path, and what reads a line.
 
         ``is_tolerant`` if servers leave invalid lines out: then these do not keep us from writing.
+        ``max_bytes`` is how much of the file servers read.
         ``patience_seconds`` is how long other processes that write are waited for.
         """
         self._patience_seconds = patience_seconds
         self._path = path
         self._reader = reader
         self._is_tolerant = is_tolerant
+        self._max_bytes = max_bytes
 
     def _read(self, data: bytes) -> dict[int, E]:
         """Return the entries by the numbers of their lines."""
@@ -89,8 +92,8 @@ class EntryFile(Generic[E]):
                 return
             start = b"\n" if data and not data.endswith(b"\n") else b""
             lines = start + b"".join(line + b"\n" for line in missing)
-            if len(data) + len(lines) > MAX_BYTES:
-                raise EntryError(f"larger than {MAX_BYTES} bytes")
+            if len(data) + len(lines) > self._max_bytes:
+                raise EntryError(f"larger than {self._max_bytes} bytes")
             if not _replace(self._path, file, _without(data, gone) + lines):
                 _add(self._path, lines)
 

@@ -99,7 +99,7 @@ class QuietProtocol(web.RequestHandler):
         """Answer a request that can't be parsed, or that failed, in our words."""
         del request, message
         own = status >= replies.INTERNAL.status
-        if own:
+        if own and not isinstance(exc, ConnectionError):  # the client may leave within its body
             _log.error("can't answer a request: %s", type(exc).__name__)
         response = response_of(replies.INTERNAL if own else replies.MALFORMED)
         response.force_close()

@@ -7,7 +7,9 @@ CONNECTIONS: Final = 512  # at once; an agent needs one, and keeps it
 # At once, with buffers of some 64 KiB each: of more the oldest ends. At the pace of accepts an
 # honest client has more than a second for its handshake, however many silent ones there are.
 HANDSHAKES: Final = 128
-ACCEPTED_A_SECOND: Final = 100.0  # a TLS handshake takes a millisecond or two of the only loop
+HANDSHAKES_A_SECOND: Final = 100.0  # each takes a millisecond or two of the only loop
+ACCEPTED_A_SECOND: Final = 1000.0  # ten times as many, so that each source can have its turn
+ARRIVALS: Final = 384  # that wait for their turn; with CONNECTIONS, below 1024 descriptors
 HANDSHAKE_SECONDS: Final = 5.0
 SHUTDOWN_SECONDS: Final = 1.0  # for the client's close_notify, which nobody needs
 REQUEST_SECONDS: Final = 10.0  # until a request has come as a whole

@@ -20,6 +20,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from authz.adapters.http_server import ListenError
+from authz.adapters.sts.arrivals import Arrivals, source_of
 from authz.adapters.sts.connections import Connection, Connections
 from authz.adapters.sts.http import (
     ClientCheck,
@@ -31,9 +32,11 @@ from authz.adapters.sts.http import (
 from authz.adapters.sts.in_thread import Submit
 from authz.adapters.sts.limits import (
     ACCEPTED_A_SECOND,
+    ARRIVALS,
     CONNECTIONS,
     HANDSHAKE_SECONDS,
     HANDSHAKES,
+    HANDSHAKES_A_SECOND,
     IDLE_SECONDS,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
@@ -95,6 +98,21 @@ class _Protocols(web.Server):
         super().connection_lost(handler, exc)
 
 
+class _Pace:
+    """Lets something happen so many times a second."""
+
+    def __init__(self, times_a_second: float) -> None:
+        self._step = 1 / times_a_second
+        self._next_at = 0.0
+
+    async def wait(self) -> None:
+        """Wait until it may happen again."""
+        now = time.monotonic()
+        if self._next_at > now:
+            await asyncio.sleep(self._next_at - now)
+        self._next_at = max(time.monotonic(), self._next_at) + self._step
+
+
 class StsServer:
     """The HTTPS server of the token service. ``start`` and ``stop`` are for other threads."""
 
@@ -121,8 +139,8 @@ class StsServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="sts", daemon=True)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._arrivals = Arrivals(ARRIVALS)
         self._handshakes = self._refused = self._full = 0
-        self._next_at = 0.0
         self._socket: socket.socket | None = None
 
     def start(self) -> None:
@@ -166,6 +184,7 @@ class StsServer:
         self._loop.set_exception_handler(_tell)
         self._protocols = self._loop.run_until_complete(self._made())
         self._keep(self._accept())
+        self._keep(self._admit())
         self._keep(self._sweep())
         self._loop.run_forever()
         for task in asyncio.all_tasks(self._loop):
@@ -185,16 +204,26 @@ class StsServer:
         return task
 
     async def _accept(self) -> None:
-        """Accept connections, at the pace that handshakes can have."""
+        """Accept connections, which wait for their handshake's turn."""
         assert self._socket is not None  # noqa: S101 - start has opened it
+        pace = _Pace(ACCEPTED_A_SECOND)
         while True:
-            await self._pace()
+            await pace.wait()
             try:
-                accepted, _ = await self._loop.sock_accept(self._socket)
+                accepted, address = await self._loop.sock_accept(self._socket)
             except OSError as error:
                 _log.warning("can't accept a connection: %s", error.strerror)
                 await asyncio.sleep(_ACCEPT_FAULT_SECONDS)
                 continue
+            if not self._arrivals.put(source_of(address[0]), accepted):
+                self._full += 1
+
+    async def _admit(self) -> None:
+        """Begin the handshakes of accepted connections, at a pace that leaves time for others."""
+        pace = _Pace(HANDSHAKES_A_SECOND)
+        while True:
+            await pace.wait()
+            accepted = await self._arrivals.take()
             if not self._connections.make_room():
                 self._full += 1
                 accepted.close()
@@ -203,13 +232,6 @@ class StsServer:
             self._connections.add(connection)
             connection.handshake = self._keep(self._shake_hands(connection))
             self._connections.end_old_handshakes(HANDSHAKES)
-
-    async def _pace(self) -> None:
-        """Wait until a further connection may be accepted."""
-        now = time.monotonic()
-        if self._next_at > now:
-            await asyncio.sleep(self._next_at - now)
-        self._next_at = max(time.monotonic(), self._next_at) + 1 / ACCEPTED_A_SECOND
 
     async def _shake_hands(self, connection: Connection) -> None:
         self._handshakes += 1
@@ -245,6 +267,7 @@ class StsServer:
             task.cancel()
         if self._socket is not None:
             self._socket.close()
+        self._arrivals.close()
         end = time.monotonic() + seconds
         while self._is_answering() and time.monotonic() < end:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(_STEP_SECONDS)

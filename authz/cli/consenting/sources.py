@@ -5,17 +5,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from authz.adapters.consents.file import MAX_FILE_BYTES
 from authz.cli.entry_sources import EntryKind, FileSource, Source, StoreSource, opened_store
 from authz.config import Config
 from authz.core.consents import READER, Consent, ConsentError
 from authz.wiring.store import store_namespace
 
-_KIND: Final = EntryKind(
+KIND: Final = EntryKind(
     READER,
     added="given",
     rests="at once",
     if_invalid="an invalid line is no consent: mend or remove it",
     is_tolerant=True,
+    max_bytes=MAX_FILE_BYTES,
 )
 _MISSING: Final = {
     None: "the config sets neither consents.file nor store",
@@ -33,7 +35,7 @@ def open_sources(config: Config, only: str | None) -> Iterator[Sequence[Source[C
     sources: list[Source[Consent]] = []
     with ExitStack() as opened:
         if config.consents.file is not None and only in {None, FileSource.name}:
-            sources.append(FileSource(Path(config.consents.file), _KIND))
+            sources.append(FileSource(Path(config.consents.file), KIND))
         if config.store is not None and only in {None, StoreSource.name}:
             store = opened.enter_context(opened_store(config, config.store))
             namespace = store_namespace(config)

@@ -1,6 +1,7 @@
 """The types of arguments: the form that a text must have, and the error for another form."""
 
 import argparse
+import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,6 @@ _AGE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ALL_PERCENT: Final = 100.0
 _LAST_PORT: Final = 65535
-_MAX_DEPTH: Final = 32  # as in messages
 _MINUTE: Final = timedelta(minutes=1)
 STDIN: Final = Path("-")  # the file that stands for standard input
 
@@ -83,15 +83,23 @@ def percent(text: str) -> float:
 
 def json_object(text: str) -> dict[str, Any]:
     """Return a JSON object that every parser reads alike. Raises ArgumentTypeError."""
-    from authz.core import strict_json  # noqa: PLC0415 - help loads no library
-
     try:
-        value = strict_json.loads(text.encode(), _MAX_DEPTH)
-    except ValueError:  # the message below says what would be right
+        value = json.loads(text, object_pairs_hook=_each_once)
+        # NaN, what a number can't hold, and half a character can't be written again.
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):  # the message below says what would be right
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f'{text!r} is not a JSON object such as {{"limit": 5}}')
     return value
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of members. Raises ValueError for a name that occurs twice."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError("a name stands in an object twice")
+    return found
 
 
 def port(text: str) -> int:

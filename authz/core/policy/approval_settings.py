@@ -1,6 +1,7 @@
 """The settings of a rule's approval: which element of a token approves a call, and how often."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
@@ -8,12 +9,19 @@ from authz.core.delegation.settings import ApprovalType
 from authz.core.settings import Settings
 from authz.core.urls import check_url, is_plaintext
 
+_PLACEHOLDERS: Final = ("{id}", "{authorization_details}")  # of a page's URL
+_BRACES: Final = re.compile(r"\{[^{}]*\}?|\}")
 ArgumentName = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 def _page(text: str) -> str:
     if is_plaintext(check_url(text)):
         raise ValueError("must be an https:// URL: the principal approves there")
+    for found in _BRACES.findall(text):
+        if found not in _PLACEHOLDERS:
+            raise ValueError(
+                f"{found} is nothing that is replaced: {' and '.join(_PLACEHOLDERS)} are"
+            )
     return text
 
 

@@ -52,6 +52,10 @@ class ResponseTemplate(msgspec.Struct, frozen=True, gc=False):
     error: tuple[bytes, ...]
     ends: tuple[bytes, bytes]
 
+    def __repr__(self) -> str:
+        """Return no part of it, which may have the upstream's credential."""
+        return "ResponseTemplate()"
+
     @classmethod
     def of(cls, response: Response) -> Self:
         """Encode a response as a template."""

@@ -22,12 +22,16 @@ def consent_warnings(config: Config) -> Warnings:
 
 
 def _invalid(file: str) -> Iterator[str]:
-    from authz.core.consents import READER  # noqa: PLC0415 - only a config with a file needs it
+    from authz.adapters.consents.file import MAX_FILE_BYTES  # noqa: PLC0415 - for few configs
+    from authz.core.consents import READER  # noqa: PLC0415 - likewise
 
     try:
-        read = list(READER.read_all(read_between(file, MAX_BYTES)))
+        data = read_between(file, MAX_BYTES)
+        read = list(READER.read_all(data))
     except (OSError, EntryError):  # told as a problem of the file
         return
+    if len(data) > MAX_FILE_BYTES:
+        yield f"{file} has more than {MAX_FILE_BYTES} bytes, so none of it counts: use a store"
     bad = [(number, each) for number, each in read if isinstance(each, EntryError)]
     for number, why in bad[:_MOST]:
         yield f"line {number} of {file} is no consent: {why}"

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from authz.config import Config, Place
+from authz.core.choice import Need
+from authz.core.delegation import IssuerSettings
 from authz.core.extras import missing_extra
 from authz.core.patterns import ANY
 from authz.core.spiffe import SpiffePattern
-from authz.core.sts import Binding
+from authz.core.sts import Binding, TokenServiceSettings
+from authz.core.sts.new_token import TOKEN_TYPE
 from authz.core.sts.settings import ConsentNeed, TokenRuleSettings
 
 Warnings = Iterator[tuple[Place, str]]
@@ -32,9 +35,39 @@ def sts_warnings(config: Config) -> Warnings:
             " service: add one, with jwks_uri at its jwks.json"
         )
         yield ("sts", "issuer"), message
+    for at, issuer in enumerate(config.issuers):
+        if issuer.issuer == sts.issuer:
+            yield from _of_own_entry(("issuers", at), issuer, sts)
+    yield from _of_id_tokens(sts)
     for at, rule in enumerate(sts.rules):
         yield from _of_rule(config, ("sts", "rules", at), rule)
         yield from _of_consent(config, ("sts", "rules", at), rule)
+
+
+def _of_own_entry(place: Place, own: IssuerSettings, sts: TokenServiceSettings) -> Warnings:
+    """Find what makes the server refuse tokens that the token service makes."""
+    chain = f"with up to {sts.max_actors} actors, as sts.max_actors says"
+    needs_key = own.proof is Need.REQUIRED and sts.bind is Binding.NONE
+    for key, is_refused, what in (
+        ("max_actors", own.max_actors < sts.max_actors, chain),
+        ("max_lifetime", own.max_lifetime < sts.lifetime, "that live longer, as sts.lifetime says"),
+        ("typ", f"application/{TOKEN_TYPE}" not in own.media_types, f"of type {TOKEN_TYPE}"),
+        ("scope_claim", own.scope_claim != "scope", "with their scopes in scope"),
+        ("proof", needs_key, "bound to no key, as sts.bind says"),
+    ):
+        if is_refused:
+            message = f"the token service makes tokens {what}, which this does not accept"
+            yield (*place, key), message
+
+
+def _of_id_tokens(sts: TokenServiceSettings) -> Warnings:
+    """Find clients whose ID tokens no rule takes."""
+    listed = {sts.issuer, *(name for rule in sts.rules for name in rule.subject_audiences)}
+    for at, each in enumerate(sts.id_tokens):
+        for number, client in enumerate(each.client_ids):
+            if client not in listed:
+                message = "no rule has this client in subject_audiences, so that its ID tokens get"
+                yield ("sts", "id_tokens", at, "client_ids", number), f"{message} no token"
 
 
 def _of_rule(config: Config, place: Place, rule: TokenRuleSettings) -> Warnings:

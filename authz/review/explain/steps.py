@@ -66,6 +66,10 @@ def _upstream(allow: Allow) -> list[str]:
         case UpstreamToken.EXCHANGE:
             target = " ".join(filter(None, (upstream.audience, upstream.resource)))
             by = f"if {upstream.issuer} exchanges the client's"
+            if not upstream.narrowed(allow.delegation.scopes) and upstream.scopes is not None:
+                asked = " ".join(sorted(upstream.scopes))
+                why = f"the client's has none of the scopes {asked}"
+                return [f"nothing, as {why}: the server refuses by exchange_refused"]
             return [f"a token for {target}, {by}, with the scopes: {scopes}"]
         case UpstreamToken.FORWARD if allow.delegation.has_token:
             return ["the client's token"]

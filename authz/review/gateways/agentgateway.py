@@ -149,11 +149,16 @@ def warnings(config: Config) -> Iterator[str]:
                 f"the route {route.name} exchanges tokens, but this gateway gives MCP servers no "
                 "token, so that guardrails refuse its calls: set upstream_token: assert"
             )
-    if _by_path(config, _fronts).keys() & _by_path(config, _servers) and not config.token.forward:
-        yield (
-            "ext_authz in front removes the token, so that guardrails refuse every call: set "
-            "token.forward: true (MCP servers do not get it then either)"
-        )
+    if not _by_path(config, _fronts).keys() & _by_path(config, _servers):
+        return
+    for route in filter(_is_mcp, config.routes):
+        default = UpstreamToken.FORWARD if config.token.forward else UpstreamToken.STRIP
+        if _fronts(route) and (route.upstream_token or default) is not UpstreamToken.FORWARD:
+            yield (
+                f"ext_authz in front, by the route {route.name}, takes the token away, so that "
+                "guardrails refuse every call: set upstream_token: forward there, or "
+                "token.forward: true (MCP servers do not get it then either)"
+            )
 
 
 def _is_mcp(route: RouteSettings) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from authz.adapters.consents.file import MAX_FILE_BYTES
 from lab.config_builder import LAB, ConfigBuilder
 from support.redis_server import free_port
 from support.sts_server import TokenServiceWorld
@@ -46,6 +47,8 @@ def test_lines_that_are_no_consents(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"line 2 of {path} is no consent: " in said
     path.write_bytes(b"{\n" * 30)
     assert "10 more lines" in checked(tmp_path, file, capsys)
+    path.write_bytes(b" " * MAX_FILE_BYTES + b"\n")
+    assert f"{path} has more than " in checked(tmp_path, file, capsys)
 
 
 def test_consents_that_nobody_asks_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

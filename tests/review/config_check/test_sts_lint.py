@@ -76,6 +76,36 @@ def test_tokens_that_the_server_refuses(world: TokenServiceWorld) -> None:
     assert _places(world, LAB.without(("issuers", 1))) == [("sts", "issuer")]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "of_sts"),
+    [
+        ("max_actors", 3, {}),
+        ("max_lifetime", "4m", {}),
+        ("typ", ["JWT"], {}),
+        ("scope_claim", "scp", {}),
+        ("proof", "required", {"bind": "none"}),
+    ],
+)
+def test_an_entry_of_its_own_that_fits_not(
+    world: TokenServiceWorld, key: str, value: object, of_sts: dict[str, str]
+) -> None:
+    """What its entry of issuers does not accept, the server refuses."""
+    changes = LAB.with_(("issuers", 1, key), value)
+    for name, other in of_sts.items():
+        assert ("issuers", 1, key) not in _places(world, changes)
+        changes = changes.with_(("sts", name), other)
+    assert ("issuers", 1, key) in _places(world, changes)
+
+
+def test_id_tokens_that_no_rule_takes(world: TokenServiceWorld) -> None:
+    """A rule takes an ID token only if it lists its client."""
+    taken = [{"issuer": ISSUER, "client_ids": ["webapp", "shop"]}]
+    changes = LAB.with_(("sts", "id_tokens"), taken).with_(
+        ("sts", "rules", 0, "subject_audiences"), ["webapp"]
+    )
+    assert _places(world, changes) == [("sts", "id_tokens", 0, "client_ids", 1)]
+
+
 def test_files_that_it_can_not_use(
     world: TokenServiceWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:

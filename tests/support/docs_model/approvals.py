@@ -38,7 +38,8 @@ def approval_of(rule: Rule, known: Known, call: Call | None) -> Any:
             iss = known.claims["iss"]
             if "jti" in element:
                 return iss, element["jti"]
-            return iss, known.claims["jti"], json.dumps(element, sort_keys=True)
+            content = json.dumps(exactly(element), sort_keys=True, default=str)
+            return iss, known.claims["jti"], content
     return None
 
 
