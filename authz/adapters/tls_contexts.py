@@ -64,7 +64,7 @@ class TlsContexts:
         # Each of the CAs is trusted by itself, be it a root or not.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         # As they were parsed: a bundle may have comments in any language.
-        authorities = (one.public_bytes(Encoding.DER) for one in material.authorities)
+        authorities = (authority.public_bytes(Encoding.DER) for authority in material.authorities)
         context.load_verify_locations(cadata=b"".join(authorities))
         with _as_file(material.certificate + b"\n" + material.private_key) as path:
             context.load_cert_chain(path)

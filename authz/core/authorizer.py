@@ -6,7 +6,7 @@
 4. Does the external decision point agree, if there is one.
 5. What the upstream gets in place of the client's token, if its route says so: an assertion that
    this server signs, or a token from the issuer. A failure refuses before anything is used up.
-6. Is what may be used once, a proof or a token, used for the first time.
+6. Is what may be used once, a proof, a token or an approval, used for the first time.
 7. Do the budgets of the rules that allow have room; they are spent.
 
 Steps 1 to 3 are here. They are code, never configuration: each takes what only the step before can

@@ -10,10 +10,9 @@ import msgspec
 from authz.core.decision import Agent, Delegation
 from authz.core.distributed_claims import external_claims, is_external
 from authz.core.email import MAX_CHARS, email_key
-from authz.core.entry_lines import EntryError
 from authz.core.reason import Denied, Reason
 from authz.core.request import CallKind, Operation
-from authz.core.revocations import Revocation, RevocationError, decode, read_entries
+from authz.core.revocations import Revocation, decode
 
 SESSION_CLAIM: Final = "sid"  # OpenID Connect Front-Channel Logout 1.0 section 3
 _MOST_CHARS: Final = 256  # of an author or a note: it stands in the record of each refusal
@@ -221,13 +220,3 @@ def _refusal(reason: Reason, detail: str, held: _Held) -> Denied:
     by = f" by {entry.by[:_MOST_CHARS]}" if entry.by else ""
     note = f": {entry.note[:_MOST_CHARS]}" if entry.note else ""
     return Denied(reason, f"{detail} (entry {entry.id}{by}{note})")
-
-
-def parse(data: bytes) -> Revocations:
-    """Compile a file's bytes. Raises RevocationError with the first bad line."""
-    revocations = Revocations()
-    for number, entry in read_entries(data):
-        if isinstance(entry, EntryError):
-            raise RevocationError(f"line {number}: {entry}")
-        revocations.add(entry.line, entry)
-    return revocations

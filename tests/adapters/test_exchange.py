@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from authz.adapters.exchange import ExchangeResult, Exchanges, TokenExchanger
 from authz.adapters.exchange.answer import MAX_ANSWER_BYTES
-from authz.adapters.exchange.client import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from authz.adapters.keys.store import KeySourceConfig, KeyStore
+from authz.adapters.oauth_client.failures import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from authz.core.decision import Actor, Agent, Allow, Delegation, Mode, Permit
 from authz.core.delegation import IssuerSettings, TokenSettings
 from authz.core.jose import KeySettings

@@ -25,11 +25,11 @@ from authz.adapters.introspection import (
     Introspections,
 )
 from authz.adapters.introspection.answer import MAX_ANSWER_BYTES
-from authz.adapters.introspection.client import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from authz.adapters.introspection.store import AnswerStore, key_of
 from authz.adapters.keys.store import KeyStore
 from authz.adapters.oauth_client import Credential, CredentialError
 from authz.adapters.oauth_client.credential import ASSERTION_SECONDS
+from authz.adapters.oauth_client.failures import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from authz.core.delegation import IntrospectionSettings, IssuerSettings
 from authz.core.delegation.opaque import IntrospectionAnswer
 from authz.core.needs import IntrospectionNeeded

@@ -16,11 +16,11 @@ from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.revocation_file.watched import RevocationFile
 from authz.cli import main
 from authz.config import Config
-from authz.core.revocation_table import parse
 from authz.core.revocations import Revocation, RevocationError, read_entry
 from authz.wiring.files import BuildError, read_revocations
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, TRAVEL
+from support.revocation_lines import parse
 from support.world import World, reason_of
 
 NOW = datetime.now(UTC)

@@ -19,10 +19,10 @@ from authz.adapters.files import replace
 from authz.adapters.revocation_file.writing import append, take_back
 from authz.core import entry_lines
 from authz.core.entry_lines import EntryError
-from authz.core.revocation_table import parse
 from authz.core.revocations import Revocation, read_entries
 from lab.config_builder import LAB
 from lab.mesh import ISSUER, PAYMENTS, RETIRED, TRAVEL
+from support.revocation_lines import parse
 from support.serving import Serving
 from support.verbs import edit, run, write_config
 from support.world import wait_until

@@ -18,8 +18,8 @@ from authz.adapters.revocation_file import RevocationSettings
 from authz.adapters.revocation_file.watched import RevocationFile
 from authz.adapters.revocation_file.writing import append
 from authz.core.entry_lines import EntryError
-from authz.core.revocation_table import parse
 from authz.core.revocations import Revocation
+from support.revocation_lines import parse
 
 PROCESSES, LINES = 4, 15
 APPEND = """

@@ -20,8 +20,12 @@ from authz.adapters.exchange.memory import Exchanged, ExchangeMemory, Refused
 from authz.adapters.exchange.question import ExchangeQuestion
 from authz.adapters.fetched import FetchError
 from authz.adapters.http_fetch import StatusError, TooLargeError
+from authz.adapters.oauth_client.failures import (
+    BREAKER_FAILURES,
+    BREAKER_PAUSE_SECONDS,
+    is_failure,
+)
 from authz.adapters.shared_calls import (
-    ABOUT_THE_QUESTION,
     CUT_OFF,
     REFUSED,
     SHARED,
@@ -35,8 +39,6 @@ from authz.core.delegation import IssuerSettings
 from authz.core.delegation.exchange_settings import ExchangeSettings
 from authz.core.reason import Denied, Reason
 
-BREAKER_FAILURES: Final = 5  # failures in a row after which the endpoint is not asked
-BREAKER_PAUSE_SECONDS: Final = 5.0  # then a single question tests whether it answers again
 REFUSED_SECONDS: Final = 5.0
 _log: Final = logging.getLogger("authz.exchange")
 Count = Callable[[str, "ExchangeResult", float | None], None]
@@ -176,9 +178,7 @@ class ExchangeClient:
         except (AnswerError, TooLargeError) as error:
             return self._without(f"its answer: {error}", ExchangeResult.INVALID)
         except StatusError as error:
-            # 401 and the like are about our credential, for any question.
-            is_failure = error.status not in ABOUT_THE_QUESTION - {401, 403, 404, 405}
-            return self._without(str(error), is_failure=is_failure)
+            return self._without(str(error), is_failure=is_failure(error.status))
         except FetchError as error:
             return self._without(str(error), is_failure=True)
 

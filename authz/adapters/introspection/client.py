@@ -28,8 +28,12 @@ from authz.adapters.introspection.answer import (
 )
 from authz.adapters.introspection.store import AnswerStore, key_of
 from authz.adapters.oauth_client import Credential
+from authz.adapters.oauth_client.failures import (
+    BREAKER_FAILURES,
+    BREAKER_PAUSE_SECONDS,
+    is_failure,
+)
 from authz.adapters.shared_calls import (
-    ABOUT_THE_QUESTION,
     CUT_OFF,
     REFUSED,
     SHARED,
@@ -42,12 +46,8 @@ from authz.core.choice import Need
 from authz.core.delegation import IntrospectionSettings, IssuerSettings
 from authz.core.delegation.opaque import IntrospectionAnswer
 
-BREAKER_FAILURES: Final = 5  # failures in a row after which the endpoint is not asked
-BREAKER_PAUSE_SECONDS: Final = 5.0  # then a single question tests whether it answers again
 _FORM: Final = "application/x-www-form-urlencoded"
 _SIGNED_OR_JSON: Final = re.compile(f"{re.escape(SIGNED_TYPE)}|{JSON_TYPE.pattern}")
-# These say that our credential is wrong, for any question.
-_ABOUT_US: Final = frozenset({401, 403, 404, 405})
 _log: Final = logging.getLogger("authz.introspection")
 Count = Callable[[str, "IntrospectionResult", float | None], None]
 """Counts a question to an issuer's endpoint, with its result, and its seconds if it was sent."""
@@ -150,8 +150,7 @@ class IntrospectionClient:
         except (AnswerError, TooLargeError) as error:
             return _failed(f"its answer: {error}", is_failure=False)
         except StatusError as error:
-            is_failure = error.status in _ABOUT_US or error.status not in ABOUT_THE_QUESTION
-            return _failed(str(error), is_failure=is_failure)
+            return _failed(str(error), is_failure=is_failure(error.status))
         except FetchError as error:
             return _failed(str(error))
         self._store.put(key, answer, asked)

@@ -38,7 +38,7 @@ def granted_details(
         raise _denied("the subject token has authorization_details that the rule does not list")
     if any(0 < len(each.keys() & OWN_MEMBERS) < len(OWN_MEMBERS) for each in held):
         raise _denied("a detail of the subject token has some of jti, iat and exp, and not all")
-    if not all(any(same_json(each, one) for one in held) for each in asked):
+    if not all(any(same_json(each, detail) for detail in held) for each in asked):
         raise _denied("not among the authorization_details of the subject token")
     return asked or tuple(held)
 
