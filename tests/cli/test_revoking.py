@@ -147,7 +147,7 @@ def test_what_others_add_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         (b'{"issuer":"i"}\n{"issuer"', "line 2: "),
         (b'{"issuer":"i","issuer":"j"}\n', "line 1: a member name occurs twice"),
-        (None, "No such file"),
+        (None, "No such file or directory; begin with an empty file"),
     ],
 )
 def test_what_is_not_added_to(tmp_path: Path, content: bytes | None, expected: str) -> None:

@@ -183,7 +183,8 @@ def _locked_file(path: Path, seconds: float) -> Iterator[IO[bytes]]:
             yield file
     except OSError as error:
         kind = ReadOnlyError if error.errno in _READ_ONLY else EntryError
-        raise kind(f"{path}: {error.strerror}") from None
+        cure = "; begin with an empty file" if error.errno == errno.ENOENT else ""
+        raise kind(f"{path}: {error.strerror}{cure}") from None
     except EntryError as error:
         raise type(error)(f"{path}: {error}") from None
 
