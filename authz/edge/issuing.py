@@ -22,10 +22,10 @@ from authz.adapters.sts.reply import INTERNAL, NOT_STORED, Reply
 from authz.core.decision import Agent
 from authz.core.needs import Need
 from authz.core.reason import Denied, Reason
-from authz.core.sts.new_token import TOKEN_TYPE
 from authz.core.sts.outcome import Issue, Outcome, Refuse, TokenFacts
 from authz.core.sts.request import TokenRequest, read_request
 from authz.core.sts.service import TokenService, refusal
+from authz.core.sts.settings import TOKEN_TYPE
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock
 from authz.edge.ids import new_decision_id

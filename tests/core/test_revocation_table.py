@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from authz.core.decision import Agent, Delegation
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind, Operation
-from authz.core.revocation_table import Revocations, parse
+from authz.core.revocation_table import Revocations
 from authz.core.revocations import Revocation, RevocationError, read_entry
 from authz.core.spiffe import SpiffeId
 from support.costs import steps_of
@@ -257,7 +257,7 @@ def test_many_entries_for_the_same_principal() -> None:
         Revocation(issuer="x", subject="x", before=START + timedelta(seconds=at))
         for at in range(2000)
     ]
-    table = parse(b"\n".join(entry.line for entry in entries))
+    table = Revocations(entries)
     few = Revocations(entries[:2])
     token = token_of(hours=9)
 

@@ -73,7 +73,7 @@ def _is_target(identifier: object, operation: Any) -> bool:
     if not isinstance(identifier, str):
         return False
     if operation.call is not None:
-        named = operation.call.kind.value == "server" or operation.call.name != ""
+        named = operation.call.kind.value == "" or operation.call.name != ""
         return named and bool(identifier == operation.call.name)
     return [unquote(part) for part in identifier.split("/")] == ["", *operation.path]
 
@@ -82,7 +82,7 @@ def _lasts(one: Members, now: float) -> bool:
     own = {"jti", "iat", "exp"} & one.keys()
     if not own:
         return True
-    is_sane = len(own) == 3 and isinstance(one["jti"], str) and bool(one["jti"])  # noqa: PLR2004
+    is_sane = len(own) == 3 and isinstance(one["jti"], str) and bool(one["jti"])
     return is_sane and reference._is_time(one["exp"], now + 0.001, 2**53)
 
 

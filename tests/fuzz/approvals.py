@@ -30,15 +30,51 @@ Members = dict[str, Any]
 NOW: Final = 1_790_000_000
 TYPE: Final = "https://corp.example/authz/call"
 RESOURCE: Final = "https://mcp.corp.example/trips"
-_NUMBERS: Final = (620, 620.0, 6.2e2, "620", 620.5, 621, -0.0, 0, True, 1, 1.0, 2**53, 2.0**53, 1e300)
-_VALUES: Final = (*_NUMBERS, None, "T-17", "t-17", "T-17\0", "\u00e9", "e\u0301", [], {}, [620], {"a": 1})
+_NUMBERS: Final = (
+    620,
+    620.0,
+    6.2e2,
+    "620",
+    620.5,
+    621,
+    -0.0,
+    0,
+    True,
+    1,
+    1.0,
+    2**53,
+    2.0**53,
+    1e300,
+)
+_VALUES: Final[tuple[Any, ...]] = (
+    *_NUMBERS,
+    None,
+    "T-17",
+    "t-17",
+    "T-17\0",
+    "\u00e9",
+    "e\u0301",
+    [],
+    {},
+    [620],
+    {"a": 1},
+)
 _NAMES: Final = ("amount", "trip", "Amount", "to", "")
-_ODD: Final = (*_VALUES, ["tools/call"], [RESOURCE], "book", TYPE, [""], [["tools/call"]], ["x"] * 17)
+_ODD: Final[tuple[Any, ...]] = (
+    *_VALUES,
+    ["tools/call"],
+    [RESOURCE],
+    "book",
+    TYPE,
+    [""],
+    [["tools/call"]],
+    ["x"] * 17,
+)
 _PATHS: Final = (("trips", "7"), ("a/b", "7"), ("a%2Fb", "7"), ("",), ("a", ""), ("a?b#c%",))
 
 
 class Asked(NamedTuple):
-    """A call, the token's claim as JSON, and the rule: its arguments, and whether it is for once."""
+    """A call, the token's claim as JSON, and the rule: its arguments, and if it is for once."""
 
     operation: Operation
     resource: str
@@ -94,14 +130,14 @@ def check(approve: Approve, draw: Draw, mutate: Mutate) -> tuple[str, str]:
     """Ask about one drawn call: the answer, and what is wrong with it."""
     r = Choices.of(draw(st.integers(0, 2**64)))
     arguments = {name: r.choice(_VALUES) for name in r.sample(_NAMES, r.randint(0, 3))}
-    if draw(st.integers(0, 7)) == 7:  # noqa: PLR2004 - at times
+    if draw(st.integers(0, 7)) == 7:
         arguments["any"] = draw(JSON)
     operation, resource = _operation(r, draw, arguments), r.choice([RESOURCE, RESOURCE, ""])
     some = tuple(filter(None, arguments))
     names = r.choice([None, None, (), some, some[:1], ("amount",)])
     elements = _claim(r, operation, resource, arguments, names)
     claim = respelled(draw, elements) if r.random() < 0.5 else json.dumps(elements).encode()
-    if draw(st.integers(0, 7)) == 7:  # noqa: PLR2004 - at times
+    if draw(st.integers(0, 7)) == 7:
         claim = mutate(draw, claim)
     asked = Asked(operation, resource, claim, names, once=r.random() < 0.5)
     try:
@@ -124,14 +160,17 @@ def _wrong(approve: Approve, draw: Draw, asked: Asked, answer: Answer) -> str:
         return f"approved {asked}"
     if (answer.use is None) is asked.once:
         return f"once is {asked.once} and its use {answer.use!r}: {asked}"
-    if not asked.once:
-        return ""
+    return _wrong_use(approve, draw, asked, answer, fits[0]) if asked.once else ""
+
+
+def _wrong_use(approve: Approve, draw: Draw, asked: Asked, answer: Answer, element: Members) -> str:
+    """An approval has one name however it is written; without its own jti it has its token's."""
     claim = json.loads(asked.claim)
     again = approve(asked._replace(claim=respelled(draw, claim)))
     if answer != again:
         return f"another use when it is respelled: {asked}"
     other = approve(asked._replace(token_id="another"))
-    if (other.use == answer.use) is not ("jti" in fits[0]):
+    if (other.use == answer.use) is not ("jti" in element):
         return f"the use {other.use!r} of another token, after {answer.use!r}: {asked}"
     return ""
 

@@ -44,14 +44,12 @@ def _object(data: bytes) -> Members:
     found = json.loads(
         data.decode(), object_pairs_hook=reference._once, parse_constant=reference._refuse
     )
-    if not isinstance(found, dict):
-        raise ValueError("no object")  # noqa: TRY004 - of the text, not of a caller
-    return found
+    if isinstance(found, dict):
+        return found
+    raise ValueError("no object")
 
 
-def _faults(
-    token: str, members: Members, given: Any, keys: Mapping[str, Any]
-) -> Iterator[str]:
+def _faults(token: str, members: Members, given: Any, keys: Mapping[str, Any]) -> Iterator[str]:
     settings, asked = given.settings, given.question.expected
     kind = settings.get("requested_token_type", "access_token")
     if token != members.get("access_token") or token == given.question.token:
@@ -68,7 +66,7 @@ def _faults(
     seconds, longest = members.get("expires_in"), 60 if "max_lifetime" in settings else 7200
     if seconds is not None and not reference._is_time(seconds, 0.001, 2**31):
         yield "no seconds"
-    is_opaque = token.count(".") != 2  # noqa: PLR2004 - a JWS has two
+    is_opaque = token.count(".") != 2
     if is_opaque:
         if not settings.get("accept_opaque") or seconds is None or seconds > longest:
             yield "opaque"

@@ -117,9 +117,9 @@ def _verified(token: str, keys: Keys, now: float) -> tuple[Members, Members]:
 
 def _object(data: bytes) -> Members:
     found = json.loads(data, object_pairs_hook=reference._once, parse_constant=reference._refuse)
-    if not isinstance(found, dict):
-        raise ValueError("no object")  # noqa: TRY004 - of the text, not of a caller
-    return found
+    if isinstance(found, dict):
+        return found
+    raise ValueError("no object")
 
 
 def _typ(header: Members) -> str:
@@ -148,7 +148,9 @@ def _subject(given: Mapping[str, list[str]], keys: Keys, now: float) -> Members:
         "principal": (issuer, name),
         "name": PREFIXES[issuer] + name,
         "aud": frozenset(audiences),
-        "scopes": None if is_id_token else {*(scope.split(" ") if scope else [])}
+        "scopes": None
+        if is_id_token
+        else {*(scope.split(" ") if scope else [])}
         if isinstance(scope, str)
         else set(scope),
         "actors": actors,
@@ -182,7 +184,7 @@ def _actors(claims: Members) -> Iterator[tuple[str, str]]:
     while "act" in holder:
         holder = holder["act"]
         if not isinstance(holder, dict) or not isinstance(holder.get("sub"), str):
-            raise ValueError("an odd actor")
+            raise ValueError("an odd actor")  # noqa: TRY004 - of a token, not of a caller
         yield str(holder.get("iss", claims["iss"])), holder["sub"]
 
 

@@ -13,7 +13,7 @@ from authz.core.sts.errors import TokenRequestDenied
 from authz.core.sts.outcome import Outcome, TokenFacts
 from authz.core.sts.request import read_request
 from authz.core.sts.service import TokenService, refusal
-from authz.edge.issuing import read_form
+from authz.edge.token_form import read_form
 from support.token_service import (
     AT_HOTEL,
     AT_ORDERS,
@@ -103,8 +103,10 @@ _PARTNERS: Final = f"""    - name: partners
 _CHANGES: Final = (
     (
         "    typ: [at+jwt, JWT]",
-        "    typ: [at+jwt, JWT]\n    accept_unchecked: [authorization_details]\n"
-        f"    approval_types: [{APPROVAL}]",
+        (
+            "    typ: [at+jwt, JWT]\n    accept_unchecked: [authorization_details]\n"
+            f"    approval_types: [{APPROVAL}]"
+        ),
     ),
     (f"jwks_uri: {PARTNER}/jwks}}", f"jwks_uri: {PARTNER}/jwks}}\n    one_time: true"),
     ("agents:\n", f"agents:\n  - {{id: {SUSPENDED}, grants: [travel], suspended: true}}\n"),
@@ -118,19 +120,18 @@ _CHANGES: Final = (
 
 def config(*changes: tuple[str, str]) -> str:
     """Return the config, with further texts replaced, each of which it must have."""
-    text = tenants(PREFIXES[IDP], PREFIXES[PARTNER])
+    text = tenants(PREFIXES[IDP], PREFIXES[PARTNER]).rstrip() + "\n      consent: required\n"
     for old, new in (*_CHANGES, *changes):
         assert old in text, old
         text = text.replace(old, new, 1)
-    third = text.rindex("    - name: third")
-    return f"{text[:third]}{text[third:].rstrip()}\n      consent: required\n"
+    return text
 
 
 def covers(asked: Mapping[str, Any]) -> bool:
-    """Whether there is consent: alice's and bob's, to small calls, and never to all scopes."""
+    """Whether there is consent: alice's alone, to small calls, and never to all scopes."""
     amounts = [detail.get("amount") for detail in asked["details"]]
     return (
-        asked["subject"] in ("alice", "bob")
+        asked["subject"] == "alice"
         and set(asked["scopes"]) <= {"hotels:book", "trips:plan"}
         and all(type(amount) is int and amount < 100 for amount in amounts)
     )
@@ -148,6 +149,7 @@ class Consents:
 
 
 def revoked() -> Iterable[Revocation]:
+    """Yield what is revoked: an agent, a principal, and a token of each of two issuers."""
     yield Revocation(agent=REVOKED)
     yield Revocation(issuer=IDP, subject="mallory")
     yield Revocation(issuer=IDP, token_id=REVOKED_ID)
@@ -160,9 +162,7 @@ def service() -> Service:
     return Service(config(), consents=Consents(), revoked=revoked())
 
 
-def ask(
-    core: TokenService, form: bytes, proof: str | None, client: Agent, now: float
-) -> Outcome:
+def ask(core: TokenService, form: bytes, proof: str | None, client: Agent, now: float) -> Outcome:
     """Answer the bytes of a form, as the server does before it signs."""
     try:
         request = read_request(read_form(form), proof)

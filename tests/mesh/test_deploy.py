@@ -17,7 +17,16 @@ import yaml
 
 from mesh.support.kube_schemas import TEMPLATE, schemas_folder
 from mesh.support.tools import tool
-from support.manifests import BASE, CHART, DEPLOY, Manifest, documents, kustomizations
+from support.manifests import (
+    BASE,
+    CHART,
+    DEPLOY,
+    Manifest,
+    documents,
+    kustomizations,
+    mounts_of,
+    open_ports_of,
+)
 from support.verbs import run
 
 NAMESPACE: Final = "agent-authz"
@@ -95,28 +104,16 @@ def test_a_component_goes_with_the_base(tmp_path: Path) -> None:
     places = {one["metadata"].get("namespace") for one in found.values()}
     assert places == {None, NAMESPACE}  # None of the Namespace itself
     assert {"ServiceMonitor", "PrometheusRule"} <= {kind for kind, _name in found}
-    open_ports = {name: _open_ports(found["NetworkPolicy", name]) for name in (NAMESPACE, STS)}
+    open_ports = {name: open_ports_of(found["NetworkPolicy", name]) for name in (NAMESPACE, STS)}
     assert open_ports == {
         NAMESPACE: ({9191, 9192, 9193, 9194}, {53, 443, 6379, 9443}),
         STS: ({9443, 9195}, {53, 443, 6379}),
     }
-    mounts = {name: _mounts(found["Deployment", name]) for name in (NAMESPACE, STS)}
+    mounts = {name: mounts_of(found["Deployment", name]) for name in (NAMESPACE, STS)}
     assert mounts == {
         NAMESPACE: {"config", "tls", "run", "store", "signals", "assertions", "issuers"},
         STS: {"config", "sts", "run", "store", "issuers"},
     }
-
-
-def _open_ports(policy: Manifest) -> tuple[set[int], set[int]]:
-    """Return the ports that a NetworkPolicy lets in, and those that it lets out."""
-    ways = (policy["spec"][way] for way in ("ingress", "egress"))
-    into, out = ({each["port"] for rule in way for each in rule["ports"]} for way in ways)
-    return into, out
-
-
-def _mounts(deployment: Manifest) -> set[str]:
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    return {mount["name"] for mount in container["volumeMounts"]}
 
 
 @pytest.mark.needs("helm", "kustomize")

@@ -52,3 +52,16 @@ def container() -> Manifest:
     """Return the base's container."""
     (only,) = pod()["containers"]
     return dict(only)
+
+
+def open_ports_of(policy: Manifest) -> tuple[set[int], set[int]]:
+    """Return the ports that a NetworkPolicy lets in, and those that it lets out."""
+    ways = (policy["spec"][way] for way in ("ingress", "egress"))
+    into, out = ({each["port"] for rule in way for each in rule["ports"]} for way in ways)
+    return into, out
+
+
+def mounts_of(deployment: Manifest) -> set[str]:
+    """Return the names of what the only container of a Deployment mounts."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {mount["name"] for mount in container["volumeMounts"]}

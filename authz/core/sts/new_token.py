@@ -14,7 +14,6 @@ from authz.core.sts.outcome import TokenFacts
 from authz.core.sts.principal import Principal
 from authz.core.sts.settings import Binding, TokenServiceSettings
 
-TOKEN_TYPE: Final = "at+jwt"  # RFC 9068 section 2.1
 # Header and signature of a signed token: with a thumbprint as kid they take some 230.
 _OVERHEAD_CHARS: Final = 400
 

@@ -13,6 +13,7 @@ from authz.core.settings import Duration, MisfitError, Settings
 from authz.core.spiffe import SCHEME, SpiffePatternText
 from authz.core.urls import check_url
 
+TOKEN_TYPE: Final = "at+jwt"  # of the tokens that it signs, RFC 9068 section 2.1
 MAX_RULES: Final = 1000  # each is tried in turn for a request
 MAX_TARGETS: Final = 100  # of a rule; more than that should be several rules
 _Text = Annotated[str, Field(pattern=r"^[!-~]{1,1024}$")]

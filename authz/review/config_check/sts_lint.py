@@ -10,8 +10,7 @@ from authz.core.extras import missing_extra
 from authz.core.patterns import ANY
 from authz.core.spiffe import SpiffePattern
 from authz.core.sts import Binding, TokenServiceSettings
-from authz.core.sts.new_token import TOKEN_TYPE
-from authz.core.sts.settings import ConsentNeed, TokenRuleSettings
+from authz.core.sts.settings import TOKEN_TYPE, ConsentNeed, TokenRuleSettings
 
 Warnings = Iterator[tuple[Place, str]]
 
