@@ -26,4 +26,4 @@ def _sent(tls: ssl.SSLObject) -> list[bytes]:
     if get_chain is not None:
         return list(get_chain())[sent]
     chain = tls._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined] # noqa: SLF001 - see above
-    return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in chain[sent]]
+    return [ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in chain[sent]]

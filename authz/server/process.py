@@ -18,6 +18,7 @@ from authz.server.giving_way import yielding_gil
 from authz.server.liveness import MAIN, POOL, TRANSPORT, Liveness
 from authz.server.presented import presented_by
 from authz.server.process_metrics import build_metrics
+from authz.server.readiness import readiness_of
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.server.watches import build_watches
 from authz.transports.opening import open_transport
@@ -175,22 +176,8 @@ class ServerProcess:
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Tell whether new checks are wanted here, and the results that /readyz shows."""
-        keys, audit = self._parts.keys, self._parts.audit.status()
-        checks = {
-            "config": True,
-            "keys": self._is_listening or keys.ready(),
-            "listening": self._is_listening,
-            "stopping": self._stopping.is_set(),
-            "stuck": self._liveness.stuck(),
-            "sources": keys.status(),
-        }
-        if audit.is_failing:
-            checks["audit"] = False
-        revocations = self._parts.shared.revocations
-        if revocations.store is not None:
-            checks["store"] = revocations.store.is_current
-        is_serving = self._is_listening and self._is_wanted()
-        return is_serving and not audit.refuses_allows and revocations.is_ready, checks
+        state = {"is_listening": self._is_listening, "is_stopping": self._stopping.is_set()}
+        return readiness_of(self._parts, self._liveness, **state)
 
     def presented(self) -> dict[str, Any]:
         """Return what proxies presented since the start, for /presented."""

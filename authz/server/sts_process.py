@@ -18,6 +18,7 @@ from authz.config import Config
 from authz.server.fixed import FixedParts
 from authz.server.giving_way import yielding_gil
 from authz.server.liveness import MAIN, POOL, TRANSPORT, Liveness
+from authz.server.readiness import readiness_of
 from authz.server.reload import ConfigReload, ConfigSource
 from authz.server.sts_metrics import build_sts_metrics
 from authz.server.watches import build_watches
@@ -134,23 +135,8 @@ class StsProcess:
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Tell whether requests are wanted here, and the results that /readyz shows."""
-        keys, audit = self._parts.keys, self._parts.audit.status()
-        revocations = self._parts.shared.revocations
-        checks = {
-            "config": True,
-            "keys": self._is_listening or keys.ready(),
-            "listening": self._is_listening,
-            "stopping": self._stopping.is_set(),
-            "stuck": self.liveness.stuck(),
-            "sources": keys.status(),
-        }
-        if audit.is_failing:
-            checks["audit"] = False
-        if revocations.store is not None:
-            checks["store"] = revocations.store.is_current
-        is_wanted = not self._stopping.is_set() and not self.liveness.stuck()
-        is_ready = self._is_listening and is_wanted and revocations.is_ready
-        return is_ready and not audit.refuses_allows, checks
+        state = {"is_listening": self._is_listening, "is_stopping": self._stopping.is_set()}
+        return readiness_of(self._parts, self.liveness, **state)
 
     @property
     def address(self) -> str:
