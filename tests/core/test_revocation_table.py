@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from authz.core.decision import Agent, Delegation
 from authz.core.reason import Denied, Reason
 from authz.core.request import Call, CallKind, Operation
-from authz.core.revocation_table import Revocations, parse
+from authz.core.revocation_table import Revocations
 from authz.core.revocations import Revocation, RevocationError, read_entry
 from authz.core.spiffe import SpiffeId
 from support.costs import steps_of
+from support.revocation_lines import parse
 from support.revocation_model import revoked_by
 
 AGENT, OTHER = "spiffe://corp.example/a", "spiffe://corp.example/b"

@@ -13,7 +13,7 @@ from authz.core.sts.errors import TokenRequestDenied
 from authz.core.sts.outcome import Outcome, TokenFacts
 from authz.core.sts.request import read_request
 from authz.core.sts.service import TokenService, refusal
-from authz.edge.issuing import read_form
+from authz.edge.token_form import read_form
 from support.token_service import (
     AT_HOTEL,
     AT_ORDERS,
