@@ -258,7 +258,7 @@ def test_many_entries_for_the_same_principal() -> None:
         Revocation(issuer="x", subject="x", before=START + timedelta(seconds=at))
         for at in range(2000)
     ]
-    table = parse(b"\n".join(entry.line for entry in entries))
+    table = Revocations(entries)
     few = Revocations(entries[:2])
     token = token_of(hours=9)
 
