@@ -16,7 +16,6 @@ from authz.core.revocation_table import Revocations
 from authz.core.revocations import Revocation, RevocationError, read_entry
 from authz.core.spiffe import SpiffeId
 from support.costs import steps_of
-from support.revocation_lines import parse
 from support.revocation_model import revoked_by
 
 AGENT, OTHER = "spiffe://corp.example/a", "spiffe://corp.example/b"
