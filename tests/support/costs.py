@@ -5,6 +5,7 @@ the same on a quiet machine and on a busy one. What one call of C does is not in
 be linear, which is checked by how its CPU time grows with the size.
 """
 
+import gc
 import random
 import sys
 import time
@@ -27,12 +28,15 @@ def steps_of(call: Callable[[], object]) -> int:
         steps += 1
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # a collection may run finalizers of other tests' objects, in Python
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return steps
 
 
