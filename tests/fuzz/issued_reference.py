@@ -24,6 +24,7 @@ from fuzz.token_world import (
     SUSPENDED,
     TOKEN_ID,
     Rule,
+    consent_name,
     covers,
 )
 from lab.dpop import thumbprint
@@ -39,6 +40,7 @@ _OURS: Final = {
     *("iss", "sub", "sub_id", "aud", "client_id", "iat", "exp", "jti", "act", "scope", "cnf"),
     "authorization_details",
 }
+_NAMING: Final = {"jti", "iat", "exp"}  # members of an element, by the consent to it
 
 
 class Asker:
@@ -332,7 +334,8 @@ def _wrong_details(
     scopes: set[str],
     claims: Members,
 ) -> Iterator[str]:
-    got, asked = claims.get("authorization_details", []), _details(given)
+    named, asked = claims.get("authorization_details", []), _details(given)
+    got = [{name: value for name, value in one.items() if name not in _NAMING} for one in named]
     held = subject["claims"].get("authorization_details", [])
     restricting = [one for one in held if one.get("type") != APPROVAL]
     if got != (asked or restricting):
@@ -344,6 +347,8 @@ def _wrong_details(
     consent = {"subject": subject["principal"][1], "scopes": scopes, "details": got}
     if (got or rule.needs_consent) and not covers(consent):
         yield "no consent"
+    if [one.get("jti") for one in named] != [consent_name(one) for one in got]:
+        yield f"details {named} that are not named by their consents"
 
 
 def _wrong_end(rule: Rule, subject: Members, asker: Asker, claims: Members) -> Iterator[str]:

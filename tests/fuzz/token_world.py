@@ -1,14 +1,16 @@
 """The token service that token requests are fuzzed with, and its rules as plain data besides."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final
 
 from authz.core.decision import Agent
 from authz.core.reason import Denied, Reason
 from authz.core.revocations import Revocation
-from authz.core.sts.consent import ConsentAsked, ConsentFound
+from authz.core.sts.consent import ConsentAsked, ConsentFound, ConsentToCall
 from authz.core.sts.errors import TokenRequestDenied
 from authz.core.sts.outcome import Outcome, TokenFacts
 from authz.core.sts.request import read_request
@@ -137,6 +139,11 @@ def covers(asked: Mapping[str, Any]) -> bool:
     )
 
 
+def consent_name(detail: Mapping[str, Any]) -> str:
+    """The name of the consent to a call: the same for all tokens."""
+    return sha256(json.dumps(detail, sort_keys=True).encode()).hexdigest()
+
+
 class Consents:
     """The consents of principals, until some time after each question."""
 
@@ -145,7 +152,9 @@ class Consents:
         given = {"subject": asked.subject, "scopes": asked.scopes, "details": asked.details}
         if not covers(given):
             raise Denied(Reason.APPROVAL_REQUIRED, "no consent")
-        return ConsentFound("consent", now + CONSENT_SECONDS)
+        until = now + CONSENT_SECONDS
+        calls = [ConsentToCall(consent_name(detail), now, until) for detail in asked.details]
+        return ConsentFound("consent", until, calls=tuple(calls))
 
 
 def revoked() -> Iterable[Revocation]:
