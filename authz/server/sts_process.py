@@ -32,7 +32,14 @@ WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missi
 ALPN: Final = "http/1.1"
 _FIXED: Final = FixedParts(
     ("audit", "store", "replay", "revocations", "consents", "key_cache"),
-    (("sts", "listen"), ("sts", "tls"), ("sts", "admin")),
+    (
+        ("sts", "listen"),
+        # Not trust_domains: that the agents of a domain count no more must not wait for a restart.
+        ("sts", "tls", "certificate"),
+        ("sts", "tls", "private_key"),
+        ("sts", "tls", "client_ca"),
+        ("sts", "admin"),
+    ),
 )
 _log: Final = logging.getLogger("authz.server")
 
