@@ -18,7 +18,7 @@ from authz.adapters.audit.log import AuditLog
 from authz.adapters.consents.sources import ConsentSources
 from authz.adapters.locked_counter import LockedCounter
 from authz.adapters.single_use import SingleUses
-from authz.adapters.sts.reply import INTERNAL, NOT_STORED, Reply
+from authz.adapters.sts.reply import INTERNAL, NOT_STORED, SEE_LOG, Reply
 from authz.core.decision import Agent
 from authz.core.needs import Need
 from authz.core.reason import Denied, Reason
@@ -28,6 +28,7 @@ from authz.core.sts.service import TokenService, refusal
 from authz.core.sts.settings import TOKEN_TYPE
 from authz.edge.bulkhead import Bulkhead, BulkheadFullError
 from authz.edge.clock import Clock
+from authz.edge.faults import log_fault
 from authz.edge.ids import new_decision_id
 from authz.edge.learning import MAX_ROUNDS, Learner, LearnError
 from authz.edge.token_form import read_form
@@ -115,26 +116,31 @@ class TokenIssuing:
 
     def answer(self, form: bytes, proof: str | None, agent: Agent) -> Reply:
         """Return the answer to a form of an agent, with the DPoP proof beside it. Never raises."""
+        begun = self._begin()
         try:
-            return self._answer(form, proof, agent)
+            return self._answer(form, proof, agent, begun)
         except Exception as error:  # noqa: BLE001 - a fault is never a token
-            _log.error("can't decide a token request: %s", type(error).__name__)
-            return INTERNAL
+            log_fault(error)
+            return self._refused(Denied(Reason.INTERNAL_ERROR, SEE_LOG), agent, begun)
 
     def refuse_client(self, denied: Denied) -> Reply:
-        """Record a client whose certificate is refused, and return the answer. Never raises."""
+        """Record a client that has proven no agent, and return the answer. Never raises."""
+        return self._refused(denied, NOBODY, self._begin())
+
+    def _refused(self, denied: Denied, agent: Agent, begun: _Begun) -> Reply:
+        """Record a refusal of which nothing else is known, and return the answer. Never raises."""
         try:
-            begun = self._begin()
-            return self._told(self.snapshot, refusal(denied, TokenFacts(NOBODY)), begun)
-        except Exception as error:  # noqa: BLE001 - as above
-            _log.error("can't refuse a client: %s", type(error).__name__)
+            return self._told(self.snapshot, refusal(denied, TokenFacts(agent)), begun)
+        except Exception as error:  # noqa: BLE001 - as above, if not even that can be recorded
+            log_fault(error)
+            self._counts.add(Reason.INTERNAL_ERROR.code)
             return INTERNAL
 
     def _begin(self) -> _Begun:
         return _Begun(new_decision_id(), *self._clock.moment())
 
-    def _answer(self, form: bytes, proof: str | None, agent: Agent) -> Reply:
-        snapshot, begun = self.snapshot, self._begin()
+    def _answer(self, form: bytes, proof: str | None, agent: Agent, begun: _Begun) -> Reply:
+        snapshot = self.snapshot
         try:
             request = read_request(read_form(form), proof)
         except Denied as denied:

@@ -29,6 +29,7 @@ from authz.edge.clock import Clock, Moment, TimeRemaining
 from authz.edge.consuming import Consumption
 from authz.edge.decider import Decider
 from authz.edge.entries import build_entry, build_refusal
+from authz.edge.faults import log_fault
 from authz.edge.learning import (
     IntrospectionLearner,
     Introspector,
@@ -288,12 +289,3 @@ def _told(error: Exception) -> tuple[Reason, str]:
         return Reason.CHECK_MALFORMED, "the message can't be decoded"
     log_fault(error)
     return Reason.INTERNAL_ERROR, "see the log"
-
-
-def log_fault(error: Exception) -> None:
-    """Log an error of ours: its type and place only, as a message could hold parsed text."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-    _log.error("internal error: %s at %s", type(error).__name__, where)

@@ -15,11 +15,11 @@ class FixedParts:
 
     Attributes:
         sections: whole sections.
-        keys: single keys of other sections, as (section, key).
+        keys: single keys of other sections, as paths: (section, key), or longer.
     """
 
     sections: tuple[str, ...]
-    keys: tuple[tuple[str, str], ...]
+    keys: tuple[tuple[str, ...], ...]
 
     def warn_of_changes(self, old: Config, new: Config) -> None:
         """Log which parts stay as they were, if one of them has changed."""
@@ -30,5 +30,12 @@ class FixedParts:
 
     def _of(self, config: Config) -> tuple[object, ...]:
         sections = [getattr(config, section) for section in self.sections]
-        keys = [getattr(getattr(config, section), key, None) for section, key in self.keys]
-        return *sections, *keys
+        return *sections, *(_at(config, path) for path in self.keys)
+
+
+def _at(config: Config, path: tuple[str, ...]) -> object:
+    """Return what is at a path of a config, None where a section of it is left out."""
+    found: object = config
+    for name in path:
+        found = getattr(found, name, None)
+    return found

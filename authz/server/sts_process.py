@@ -30,9 +30,16 @@ FIRST_TICKS_SECONDS: Final = 0.02  # until we listen: a local issuer's keys arri
 CLOSE_SECONDS: Final = 10.0  # how long a stop may take after the drain, as a server's
 WAITING_TOLD_SECONDS: Final = 30.0  # how often the log says that keys are missing
 ALPN: Final = "http/1.1"
-_FIXED: Final = FixedParts(
+FIXED: Final = FixedParts(
     ("audit", "store", "replay", "revocations", "consents", "key_cache"),
-    (("sts", "listen"), ("sts", "tls"), ("sts", "admin")),
+    (
+        ("sts", "listen"),
+        # Not trust_domains: that the agents of a domain count no more must not wait for a restart.
+        ("sts", "tls", "certificate"),
+        ("sts", "tls", "private_key"),
+        ("sts", "tls", "client_ca"),
+        ("sts", "admin"),
+    ),
 )
 _log: Final = logging.getLogger("authz.server")
 
@@ -174,7 +181,7 @@ class StsProcess:
         if settings.issuer != self._parts.settings.issuer:
             raise BuildError("sts.issuer can't change while the token service runs: start it anew")
         version = self._parts.reconfigure(config)
-        _FIXED.warn_of_changes(self._config, config)
+        FIXED.warn_of_changes(self._config, config)
         self._config = config
         self._metadata = self._made_metadata()
         return version

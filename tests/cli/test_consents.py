@@ -258,6 +258,22 @@ def test_the_store_comes_first(both: Told, path: Path, tmp_path: Path, server: R
     assert json.loads(both("revocations", "--json", "--source", "store")[1])["entries"] == []
 
 
+def test_an_id_that_a_terminal_would_obey(both: Told, tmp_path: Path, server: RedisServer) -> None:
+    """Whoever can write to the store names entries: their names are printed as all texts are."""
+    odd, broken = "a\x1b[2J\u202e", "b\x9b2J"
+    line = {"issuer": ISSUER, "subject": "alice", "agent": TRAVEL, "until": "2999-01-01T00:00:00Z"}
+    with opened_store(tmp_path.name.replace("[", "-"), url=server.url) as store:
+        entries = {odd: json.dumps(line).encode(), broken: b"{"}
+        store.consents.add(entries, "x", PATIENCE_SECONDS)
+    named = both("consents"), both("consents", "--id", odd, "--id", broken, "--take-back")
+    for status, out, err in (*named, both("consents", "--history")):
+        assert "a\\x1b[2J\\u202e" in out
+        assert all(line.isprintable() for line in (out + err).splitlines())
+        assert status in (0, 1)
+    assert "removed the invalid entry b\\x9b2J" in named[1][1]
+    assert listed(both) == []
+
+
 def test_a_store_that_is_away(
     tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -487,6 +487,27 @@ def test_an_invalid_entry_of_the_store(told: Told, tmp_path: Path, server: Redis
     assert len(listed(told)) == 1
 
 
+def test_an_id_that_a_terminal_would_obey(told: Told, tmp_path: Path, server: RedisServer) -> None:
+    """Whoever can write to the store names entries: their names are printed as all texts are."""
+    odd, broken, other = "a\x1b[2J\u202e", "b\x9b2J", "c\x1b[2J"
+    told("revoke", "--agent", TRAVEL)
+    with server.admin() as client:
+        [key] = client.keys(f"*{tmp_path.name}*:revocations")
+        [line] = client.hvals(key)
+        client.hset(key, mapping={odd: line, other: line, broken: "{"})
+    for flags in ([], ["--agent", TRAVEL, "--take-back"]):
+        _, out, err = told("revocations", *flags)
+        assert all(line.isprintable() for line in (out + err).splitlines())
+        assert "[2J" in (out if not flags else err)
+    status, out, _ = told("revocations", "--id", odd, "--id", broken, "--take-back")
+    assert status == 0
+    assert all(line.isprintable() for line in out.splitlines())
+    first, second, *_ = out.splitlines()
+    assert first.startswith("taken back: a\\x1b[2J\\u202e: ")
+    assert second == "removed the invalid entry b\\x9b2J"
+    assert "still revoked by: c\\x1b[2J" in out
+
+
 def test_what_servers_read(told: Told, tmp_path: Path, server: RedisServer) -> None:
     """The store has the entry as a line, under its id."""
     told("revoke", "--issuer", ISSUER, "--email", "a\u2028@corp.example", "--note", '"{')

@@ -1,10 +1,8 @@
 """The token service issues what was decided: chains, bindings, consents; and records it."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,9 @@ from authz.review.audit_records import read_records
 from lab.config_builder import LAB
 from lab.dpop import DpopClient
 from lab.issuer import MADE
-from lab.mesh import AUDIENCE, ISSUER, ORCHESTRATOR, TRAVEL
+from lab.mesh import ISSUER, ORCHESTRATOR, TRAVEL
 from support.sts_server import STS, TokenServiceWorld, noted
 from support.world import wait_until
-
-_APPROVAL = "https://corp.example/authz/call"
-_CALL = {"type": _APPROVAL, "locations": [AUDIENCE], "actions": ["GET"], "identifier": "/finance"}
 
 
 @pytest.fixture
@@ -106,49 +101,14 @@ def test_consent_is_asked_for_when_it_is_needed(world: TokenServiceWorld) -> Non
     assert issued[0]["issuance"]["consent"]
 
 
-def _consent(**more: Any) -> dict[str, Any]:
+def _consent() -> dict[str, str]:
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     return {
         "issuer": ISSUER,
         "subject": "alice",
         "agent": ORCHESTRATOR,
         "until": until,
-        **more,
     }
-
-
-def test_a_consent_for_one_call_makes_one_token(world: TokenServiceWorld) -> None:
-    """Of several requests at once, one alone gets the token by a consent that counts once."""
-    consents = world.folder / "consents.jsonl"
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 5))
-    consent = _consent(
-        audiences=[AUDIENCE],
-        scopes=["balance:read"],
-        authorization_details=[_CALL],
-        once=True,
-        since=since,
-    )
-    consents.write_text(json.dumps(consent) + "\n")
-    world.write_config(
-        LAB.with_section("consents", f"{{file: {consents}}}").with_(
-            ("sts", "rules", 0, "authorization_details"), [_APPROVAL]
-        )
-    )
-    with world.serving(), ThreadPoolExecutor(4) as pool:
-        start = threading.Barrier(4)
-
-        def ask(_: int) -> httpx.Response:
-            with world.client() as agent:
-                form = world.form(authorization_details=json.dumps([_CALL]))
-                start.wait()
-                return noted(agent.post("/token", data=form))
-
-        answers = list(pool.map(ask, range(4)))
-    issued = [answer for answer in answers if answer.status_code == 200]
-    assert len(issued) == 1, [answer.text for answer in answers if answer.status_code != 200]
-    [element] = _claims(issued[0])["authorization_details"]
-    assert element.items() >= _CALL.items()
-    assert {a.json()["error"] for a in answers if a not in issued} == {"consent_required"}
 
 
 def test_what_is_not_recorded_is_not_issued(world: TokenServiceWorld) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import httpx
+import pytest
 from prometheus_client import generate_latest
 
 from authz.server.reload import ConfigSource
@@ -150,7 +151,12 @@ class TokenServiceWorld(AbstractContextManager["TokenServiceWorld"]):
     def serving(self) -> Iterator[StsProcess]:
         """Run the service in threads of this process."""
         source = ConfigSource(self.config_path)
-        with open_token_service(source.read_config(), source) as process:
+        with ExitStack() as opened:
+            with pytest.MonkeyPatch.context() as patched:  # nobody else writes our files
+                patched.setattr("authz.adapters.files.STABLE_SECONDS", 0.0)
+                patched.setattr("authz.adapters.tls.STABLE_SECONDS", 0.0)
+                service = open_token_service(source.read_config(), source)
+                process = opened.enter_context(service)
             process.start()
             thread = threading.Thread(target=process.serve, daemon=True)
             thread.start()

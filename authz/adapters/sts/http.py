@@ -29,7 +29,7 @@ from authz.adapters.sts.reply import Reply
 from authz.adapters.sts.shares import FullError, Shares, TooFastError
 from authz.adapters.tls_peer import peer_certificates
 from authz.core.decision import Agent
-from authz.core.reason import Denied
+from authz.core.reason import Denied, Reason
 
 FORM: Final = "application/x-www-form-urlencoded"
 # Verifiers keep the keys for minutes: a key is published long before it signs.
@@ -46,7 +46,7 @@ class TokenEndpoint(Protocol):
         """Return the answer to a form of an agent, and to the DPoP proof beside it, if any."""
 
     def refuse_client(self, denied: Denied) -> Reply:
-        """Return the answer to a client whose certificate is refused."""
+        """Return the answer to a client whose certificate is refused, or can't be checked."""
 
 
 class ClientCheck(Protocol):
@@ -178,11 +178,15 @@ class TokenRequests:
                     self._submit, self._endpoint.answer, form, proof, known.agent
                 )
         except Denied as denied:
-            return await self._refused(denied)
+            return await self._refused(denied, replies.BAD_CERTIFICATE)
         except TooFastError:
             return replies.TOO_FAST
         except FullError:
             return replies.OVERLOADED
+        except Exception as error:  # noqa: BLE001 - a fault is never a token, and on record too
+            _log.error("can't check a client: %s", type(error).__name__)
+            fault = Denied(Reason.INTERNAL_ERROR, replies.SEE_LOG)
+            return await self._refused(fault, replies.INTERNAL)
 
     def _remembered(self, connection: Connection) -> KnownClient | None:
         """Return who the client of a connection is, None if its certificate is to be verified."""
@@ -197,13 +201,13 @@ class TokenRequests:
         connection.agent = known.agent.spiffe_id.text
         return known
 
-    async def _refused(self, denied: Denied) -> Reply:
-        """Refuse a client for its certificate, on record as long as all such have a share left."""
+    async def _refused(self, denied: Denied, unrecorded: Reply) -> Reply:
+        """Refuse a client that is not known, on record as long as all such have a share left."""
         try:
             with self.shares.request(_NOBODY, time.monotonic()):
                 return await run_in_thread(self._submit, self._endpoint.refuse_client, denied)
         except (TooFastError, FullError):  # a flood must not fill the audit log
-            return replies.BAD_CERTIFICATE
+            return unrecorded
 
 
 def _by_head(  # noqa: PLR0911 - a return for each refusal, in their order

@@ -10,6 +10,7 @@ from authz.adapters.sts.limits import RETRY_SECONDS
 JSON: Final = "application/json"
 # RFC 6749 section 5.1: of every answer that may hold a token, and of errors as well.
 NOT_STORED: Final = (("cache-control", "no-store"), ("pragma", "no-cache"))
+SEE_LOG: Final = "see the log"  # of a fault of ours, a record says no more
 _RETRY: Final = (("retry-after", str(RETRY_SECONDS)),)
 
 

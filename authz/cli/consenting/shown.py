@@ -50,6 +50,7 @@ def _row(joined: Joined[Consent], *, with_source: bool) -> tuple[str, ...]:
     consent = joined.entry
     over = "(ended: it does not count)" if is_over(consent) else ""
     cells = (
+        joined.id,
         consent.agent,
         consent.subject,
         consent.issuer,
@@ -63,7 +64,7 @@ def _row(joined: Joined[Consent], *, with_source: bool) -> tuple[str, ...]:
         ", ".join(joined.lines) if with_source else "",
         " ".join(filter(None, (consent.note, over))),
     )
-    return joined.id, *map(one_line, cells)
+    return tuple(map(one_line, cells))
 
 
 def members(joined: Joined[Consent]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def line_of(name: str, entry: Revocation) -> str:
         f"by {one_line(entry.by)}" if entry.by else "",
         one_line(entry.note or ""),
     ]
-    return f"{name}: {', '.join(filter(None, told))}"
+    return f"{one_line(name)}: {', '.join(filter(None, told))}"
 
 
 def some(start: str, entries: Sequence[Shown]) -> list[str]:
@@ -82,7 +82,7 @@ def _row(shown: Shown, known: Known, *, with_source: bool) -> tuple[str, ...]:
     unknown = "" if known.has(entry) else "(the config does not know it)"
     over = "(expired: it does not count)" if is_over(entry) else ""
     return (
-        shown.id,
+        one_line(shown.id),
         what(entry),
         moment(entry.before),
         moment(entry.since),

@@ -12,6 +12,7 @@ from authz.cli.revoking.meant import joined, meant
 from authz.cli.revoking.shown import Shown, is_over, line_of, some
 from authz.cli.revoking.sources import INTERRUPTED, Listed, Source, SourceError
 from authz.cli.revoking.who import user_at_host
+from authz.config.printable import one_line
 from authz.core.revocations import RevocationError
 
 
@@ -112,7 +113,7 @@ def _lines(taken: _Taken, known: Known) -> Iterator[str]:
     for shown in taken.entries:
         yield f"taken back: {line_of(shown.id, shown.entry)}"
     for name in taken.broken:
-        yield f"removed the invalid entry {name}"
+        yield f"removed the invalid entry {one_line(name)}"
     for source in taken.done:
         yield f"takes effect on {source.counts_on} {source.rests}"
     yield from some("still revoked by: ", _still(taken))

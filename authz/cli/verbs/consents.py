@@ -121,8 +121,8 @@ def _answer_taken(
 ) -> None:
     for name, error in errors.items():
         complain(f"authz: NOT CERTAINLY TAKEN BACK from the {name}: {error}; try the same again")
-    lines = [f"taken back: {each.id}: {what(each.entry)}" for each in entries]
-    lines += [f"removed the invalid entry {name}" for name in broken]
+    lines = [f"taken back: {one_line(each.id)}: {what(each.entry)}" for each in entries]
+    lines += [f"removed the invalid entry {one_line(name)}" for name in broken]
     lines.append("no token is made by it from now on; tokens that were made stay valid: to end")
     lines.append("them too, use authz revoke")
 

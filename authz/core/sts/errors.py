@@ -20,14 +20,19 @@ class OAuthError(StrEnum):
     INVALID_DETAILS = "invalid_authorization_details"  # RFC 9396 section 5
     CONSENT_REQUIRED = "consent_required"  # OpenID Connect Core 1.0 section 3.1.2.6
     UNAVAILABLE = "temporarily_unavailable"
+    SERVER_ERROR = "server_error"  # as at the authorization endpoint, RFC 6749 section 4.1.2.1
 
     @property
     def http_status(self) -> int:
-        """The status of the answer: 401 for an unknown client, 503 for our own faults, else 400."""
+        """The status of the answer: 401 for an unknown client, 5xx for our own faults, else 400."""
         return _STATUSES.get(self, 400)
 
 
-_STATUSES: Final = {OAuthError.INVALID_CLIENT: 401, OAuthError.UNAVAILABLE: 503}
+_STATUSES: Final = {
+    OAuthError.INVALID_CLIENT: 401,
+    OAuthError.UNAVAILABLE: 503,
+    OAuthError.SERVER_ERROR: 500,
+}
 # A subject token that is invalid for any reason, or unacceptable by policy, is an invalid_request
 # (RFC 8693 section 2.2.2): all reasons that do not stand here.
 _ERRORS: Final = {
@@ -43,6 +48,7 @@ _ERRORS: Final = {
     Reason.DPOP_PROOF: OAuthError.INVALID_DPOP_PROOF,
     Reason.DPOP_NONCE: OAuthError.USE_DPOP_NONCE,
     Reason.APPROVAL_REQUIRED: OAuthError.CONSENT_REQUIRED,
+    Reason.INTERNAL_ERROR: OAuthError.SERVER_ERROR,
 }
 
 # Where the reason's own words are about a call.
@@ -77,6 +83,5 @@ def error_of(denied: Denied) -> OAuthError:
     """Return the error by which the client is told of a refusal."""
     if isinstance(denied, TokenRequestDenied):
         return denied.error
-    if denied.reason.is_own_fault:
-        return OAuthError.UNAVAILABLE
-    return _ERRORS.get(denied.reason, OAuthError.INVALID_REQUEST)
+    other = OAuthError.UNAVAILABLE if denied.reason.is_own_fault else OAuthError.INVALID_REQUEST
+    return _ERRORS.get(denied.reason, other)

@@ -5,6 +5,7 @@ import msgspec
 from authz._pb import ext_mcp_pb2 as pb
 from authz.core.protocols.mcp_methods import METHODS
 from authz.edge.agentgateway.reader import GuardrailRequest
+from authz.edge.faults import log_fault
 from authz.edge.inputs import TRACE
 from authz.edge.presentation import (
     GUARDRAILS,
@@ -15,7 +16,7 @@ from authz.edge.presentation import (
     shown_names,
 )
 from authz.edge.presenting import Sight, headers_seen, kind_of
-from authz.edge.service import CheckService, log_fault
+from authz.edge.service import CheckService
 from authz.edge.snapshot import Snapshot
 
 GuardrailMessage = pb.McpRequest | pb.McpResponse

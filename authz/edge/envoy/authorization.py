@@ -11,8 +11,9 @@ from authz.edge.envoy.known_messages import CheckReader
 from authz.edge.envoy.presenting import note_check
 from authz.edge.envoy.reader import with_attempt
 from authz.edge.envoy.writer import check_response
+from authz.edge.faults import log_fault
 from authz.edge.ids import new_decision_id
-from authz.edge.service import CheckService, log_fault
+from authz.edge.service import CheckService
 from authz.edge.snapshot import Snapshot
 
 # CheckRequest.attributes.request.http, and there body or raw_body.

@@ -12,6 +12,7 @@ from authz.core.request import XFCC, Request
 from authz.edge.answered import Answered
 from authz.edge.clock import Moment
 from authz.edge.envoy.reader import CONTENT_LENGTH
+from authz.edge.faults import log_fault
 from authz.edge.inputs import MAX_REQUEST_BYTES, TRACE
 from authz.edge.presentation import (
     EXT_AUTHZ,
@@ -23,7 +24,7 @@ from authz.edge.presentation import (
     shown_names,
 )
 from authz.edge.presenting import Sight, decision_of, headers_seen, kind_of, xfcc_seen
-from authz.edge.service import CheckService, log_fault
+from authz.edge.service import CheckService
 from authz.edge.snapshot import Snapshot
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
