@@ -17,6 +17,7 @@ from authz.core.delegation.claims import MAX_NAME_CHARS, name_in
 from authz.core.distributed_claims import external_claims, is_external
 from authz.core.reason import Denied, Reason
 from authz.core.spiffe import SCHEME
+from authz.core.spiffe.spiffe_id import is_misspelt
 from authz.core.sts.settings import SubjectSettings, TokenServiceSettings
 from authz.core.sts.subject import Subject
 
@@ -88,7 +89,8 @@ class Principals:
         if known is None:
             raise Denied(Reason.TOKEN_ISSUER, f"{issuer} is not listed in sts.subjects")
         name = known.prefix + subject
-        if len(name) > MAX_NAME_CHARS or name.startswith(SCHEME):
+        is_agents = name.startswith(SCHEME) or is_misspelt(name)
+        if len(name) > MAX_NAME_CHARS or is_agents:
             raise Denied(Reason.TOKEN_CLAIM, "its sub with the prefix is too long, or an agent's")
         return name
 

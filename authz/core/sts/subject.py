@@ -163,7 +163,8 @@ def _check_principal(subject: Subject) -> None:
     (``authz.core.delegation.person``). Raises Denied(PRINCIPAL_REQUIRED | ACTOR_MALFORMED).
     """
     claims, issuer = subject.claims, subject.issuer
-    if claims.subject.startswith(SCHEME) or is_clients_own(claims, issuer):
+    is_agents = claims.subject.startswith(SCHEME) or is_misspelt(claims.subject)
+    if is_agents or is_clients_own(claims, issuer):
         raise Denied(Reason.PRINCIPAL_REQUIRED, "it is the own token of an agent or its client")
     if not (subject.actors or subject.is_id_token):
         why_not = why_no_person(claims, issuer)

@@ -280,6 +280,12 @@ def _agent_behind_an_actor(s: Service) -> Refuse:
     return s.refuse(TRAVEL, token, audience=AT_HOTEL)
 
 
+def _misspelt_agent(s: Service) -> Refuse:
+    """A person whose name a lax reader takes for an agent's."""
+    token = s.id_token(sub="SPIFFE://corp.example/ns/agents/sa/hotel")
+    return s.refuse(ORCHESTRATOR, token, ID, audience=AT_TRAVEL)
+
+
 def _misspelt_actor(s: Service) -> Refuse:
     """An earlier actor whose ID is spelt as none is: it could be anybody, also the client."""
     act = {"sub": ORCHESTRATOR, "act": {"sub": TRAVEL.replace("corp", "Corp")}}
@@ -301,6 +307,7 @@ CONFUSIONS: dict[Callable[[Service], Refuse], Reason] = {
     _id_token_by_another_client: Reason.TOKEN_AUDIENCE,
     _agents_own: Reason.PRINCIPAL_REQUIRED,
     _agent_behind_an_actor: Reason.PRINCIPAL_REQUIRED,
+    _misspelt_agent: Reason.PRINCIPAL_REQUIRED,
     _misspelt_actor: Reason.ACTOR_MALFORMED,
     _machine: Reason.PRINCIPAL_REQUIRED,
     _no_subject: Reason.TOKEN_CLAIM,
