@@ -23,6 +23,7 @@ def test_new_connections_are_answered(tmp_path: Path, changes: ConfigBuilder, wo
     """During the notice health and readiness say no, and checks on new connections are answered."""
     with Serving(tmp_path, changes, workers=workers) as serving:
         serving.read_until("workers are up" if workers > 1 else "serving")
+        wait_until(lambda: serving.get("/readyz")[0] == 200)  # and they listen
         serving.process.send_signal(signal.SIGTERM)
         wait_until(lambda: serving.get("/readyz")[0] == 503)
 
