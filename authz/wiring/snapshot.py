@@ -23,6 +23,7 @@ from authz.core.delegation.token_cache import DelegationCache, DelegationStep
 from authz.core.delegation.verifier import DelegationVerifier
 from authz.core.identity.authenticator import AgentAuthenticator
 from authz.core.known_callers import KnownCallers
+from authz.core.policy.approved import EXPIRES
 from authz.core.policy.policy import Policy
 from authz.core.policy.shadow import PolicyStep
 from authz.core.reads import Reads
@@ -161,11 +162,13 @@ def build_snapshot(
         assertion_header(config.assertions, config.headers.prefix),
     )
     version = compute_policy_version(config)
+    # Approvals are not for records, and neither is what they need besides.
+    unrecorded = {DETAILS, EXPIRES} if policy.uses_approvals else {DETAILS}
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies, authorizer.routes),
         # Approvals hold arguments of calls, which records never do.
-        renderer=Renderer(responder, version, reads.claims - {DETAILS}, redaction),
+        renderer=Renderer(responder, version, reads.claims - unrecorded, redaction),
         cache_settings=cache,
         policy_version=version,
         is_shadow=config.shadow,

@@ -79,7 +79,7 @@ KEYS: dict[str, list[tuple[dict[str, Any], Reads]]] = {
         ),
     ],
     "approval": [
-        ({"approval": {"type": TYPE, "arguments": ()}}, of_claims("authorization_details")),
+        ({"approval": {"type": TYPE, "arguments": ()}}, of_claims("authorization_details", "exp")),
         (
             {
                 "approval": {"type": TYPE, "url": "https://approve.example", "once": False},
@@ -87,7 +87,7 @@ KEYS: dict[str, list[tuple[dict[str, Any], Reads]]] = {
             },
             Reads(
                 headers=frozenset({"mcp-protocol-version"}),
-                claims=frozenset({"authorization_details"}),
+                claims=frozenset({"authorization_details", "exp"}),
             ),
         ),
     ],
@@ -129,6 +129,7 @@ def entry_of(match: Mapping[str, Any]) -> PrincipalEntry:
 HEADERS = ("x-env", "x-team", "x-other", "authorization", "dpop", "x-forwarded-client-cert")
 CLAIMS = (
     "authorization_details",
+    "exp",
     "acr",
     "auth_time",
     "level",

@@ -21,6 +21,7 @@ from authz.core.request import MessageProtocol
 from authz.core.single_use import SingleUse, UseKind
 from authz.core.step_up import StepUp
 
+EXPIRES: Final = "exp"  # of the token: how long a use by it must be remembered
 _SHOWN_CHARS: Final = 120  # of a target's name in words for people: clients choose it
 
 
@@ -37,9 +38,9 @@ class Approved(Requirement):
 
     @property
     def reads(self) -> Reads:
-        """The claim, and the version of MCP, by which clients can be sent to a page."""
+        """The claims, and the version of MCP, by which clients can be sent to a page."""
         headers = [VERSION_HEADER] if self.settings.url else []
-        return Reads(headers=frozenset(headers), claims=frozenset({DETAILS}))
+        return Reads(headers=frozenset(headers), claims=frozenset({DETAILS, EXPIRES}))
 
     def unmet(self, query: PolicyQuery) -> UnmetRequirement | None:
         """Return why the call is not approved. Texts hold no argument."""
@@ -126,7 +127,7 @@ def _use(approval: Approval, by: Delegation) -> SingleUse:
         named = ["own", by.issuer, approval.token_id]
         issued_at, expires_at = approval.issued_at, approval.expires_at
     else:
-        ends = by.claims.get("exp")
+        ends = by.claims.get(EXPIRES)
         if not by.token_id or not by.issued_at or isinstance(ends, bool):
             raise ApprovalError("its token has no jti or iat, so it can't be used once")
         if not isinstance(ends, int | float):
