@@ -162,12 +162,11 @@ def build_snapshot(
         assertion_header(config.assertions, config.headers.prefix),
     )
     version = compute_policy_version(config)
-    # Approvals are not for records, and neither is what they need besides.
+    # Approvals hold arguments of calls, which records never do; exp is read for their uses alone.
     unrecorded = {DETAILS, EXPIRES} if policy.uses_approvals else {DETAILS}
     return Snapshot(
         authorizer=authorizer,
         inputs=build_inputs(config, policies, authorizer.routes),
-        # Approvals hold arguments of calls, which records never do.
         renderer=Renderer(responder, version, reads.claims - unrecorded, redaction),
         cache_settings=cache,
         policy_version=version,
