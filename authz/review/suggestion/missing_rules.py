@@ -124,17 +124,21 @@ class MissingRules:
         self._has_bootstrap = any(route.bootstrap for route in config.routes)
         self._mixes_modes = any(len({*route.modes}) > 1 for route in config.routes)
 
-    def take(self, cases: Sequence[PolicyQuery]) -> None:
-        """Add a request that was refused because a rule is missing, by its calls."""
+    def take(self, cases: Sequence[PolicyQuery]) -> set[str]:
+        """Add a request that was refused because a rule is missing, by its calls.
+
+        Returns the names of rules by which the other side allows it: the proposed rule needs them.
+        """
         found = [(case, self._lacking(case)) for case in cases]
         limits = [lacking for _, lacking in found if isinstance(lacking, str)]
         if limits:
             self.limited[limits[0]] += 1
-            return
-        counted = set()
+            return set()
+        counted, needed = set(), set[str]()
         for case, lacking in found:
             if lacking == _NOTHING or isinstance(lacking, str):
                 continue
+            needed |= self._allowing(case)
             mode = case.delegation.mode if self._mixes_modes else ""
             holder = Holder(*_names_of(case), mode, *lacking)
             if holder in self._evidence or len(self._evidence) < MAX_MISSING:
@@ -142,6 +146,17 @@ class MissingRules:
                 evidence.add(case)
                 evidence.count += holder not in counted
                 counted.add(holder)
+        return needed
+
+    def _allowing(self, case: PolicyQuery) -> set[str]:
+        """Return the names of the rules of either side that allow a call."""
+        held = [*self._policy.agents.of(case.agent.spiffe_id)]
+        found = [rule for entry in held for rule in entry.rules.find(case.operation)]
+        if case.delegation.has_token:
+            for entry in self._policy.principals.through(case.agent, case.delegation):
+                found += entry.rules.find(case.operation)
+        about = (rule for rule in found if _counts(rule) and rule.is_about(case.operation.call))
+        return {rule.name for rule in about if not rule.unmet(case)}
 
     def proposed(self) -> Iterator[tuple[Holder, Evidence, list[ProposedRule]]]:
         """Yield the rules that each holder lacks, and their evidence."""

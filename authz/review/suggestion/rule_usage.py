@@ -70,6 +70,7 @@ class RuleUsage:
         """
         self.rules = compile_rules(config.grants, config.conditions)
         self.uses: dict[str, RuleUse] = {}
+        self._needed: dict[str, RuleUse] = {}
         self.records = 0
         self.bad = 0
         self.redacted = 0
@@ -79,6 +80,12 @@ class RuleUsage:
         self._denied = denied
         self._issuers = {issuer.issuer for issuer in config.issuers}
         self._denies = {r.name for rules in self.rules.values() for r in rules if r.is_deny}
+
+    def with_needed(self, name: str) -> RuleUse:
+        """Return the use of a used rule, with what the proposed rules need of it."""
+        use, needed = self.uses[name], self._needed.get(name, RuleUse())
+        targets, is_varied = use.targets | needed.targets, use.is_varied or needed.is_varied
+        return RuleUse(use.count, targets, is_varied)
 
     def take(self, read: RecordedDecision | str) -> None:
         """Count a record, or an invalid line."""
@@ -107,7 +114,8 @@ class RuleUsage:
         is_nameable = record.by_svid or record.issuer in self._issuers
         is_mended = reason in _MENDED and rule not in self._denies and is_nameable
         if is_mended and _is_plain(record.principal) and not record.is_cut:
-            self.missing.take(cases)
+            for name in self.missing.take(cases):
+                self._needed.setdefault(name, RuleUse()).add(cases, is_cut=False)
 
     def _rules_of(self, record: RecordedDecision, cases: Sequence[PolicyQuery]) -> set[str]:
         """Return the rules that decided.

@@ -68,7 +68,7 @@ def suggest(config: Config, logs: AuditLogs, *, denied: bool) -> Suggestions:
             if use is None:
                 lines.append(f"# {rule.name}: never used; remove it?")
                 continue
-            if keys := _narrower_keys(rule, use):
+            if keys := _narrower_keys(rule, evidence.with_needed(rule.name)):
                 narrower[grant, number] = keys
                 lines += _of_rule(rule, use, keys)
             lines += _never_called(rule, use)

@@ -271,11 +271,12 @@ def limited(seen: Iterable[Asked]) -> set[Asked]:
     }
 
 
-WRITE, NONE = frozenset({"write"}), frozenset[str]()
+READ, WRITE, NONE = frozenset({"read"}), frozenset({"write"}), frozenset[str]()
 
 
 @pytest.mark.parametrize("is_denied", [True, False])
 @example(seen=[Asked(ONE, "alice", WRITE, "POST", "/a/b"), Asked(ONE, "alice", NONE, "GET", "/x")])
+@example(seen=[Asked(ONE, "alice", READ, "GET", "/a/b"), Asked(ONE, "bob", READ, "GET", "/a/c")])
 @example(seen=[Asked(ONE, "alice", WRITE, "POST", "/a/b")])  # bob holds a rule for it
 @example(seen=[Asked(ONE, "", NONE, "POST", "/batch/run")])  # and so he does for this
 @example(seen=[Asked(ONE, "alice", NONE, "POST", "/batch/run")])  # the agent alone could use it
